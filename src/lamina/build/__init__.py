@@ -1,0 +1,1 @@
+"""The builder: front end (text) -> graph -> solver -> ops -> exporter (design.md, decision 5)."""

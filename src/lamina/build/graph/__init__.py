@@ -1,0 +1,1 @@
+"""The build graph: digest-addressed vertices that say nothing about Dockerfiles or containers."""
