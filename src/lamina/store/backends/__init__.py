@@ -1,0 +1,1 @@
+"""Byte drivers: where blobs lie."""

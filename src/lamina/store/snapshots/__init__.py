@@ -1,0 +1,1 @@
+"""Drivers of file trees: overlay and plain copies."""
