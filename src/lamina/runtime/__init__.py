@@ -1,0 +1,1 @@
+"""Containers: OCI bundles run by crun or runc, supervised by conmon, joined to networks and volumes."""

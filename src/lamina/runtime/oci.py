@@ -1,0 +1,271 @@
+"""The OCI runtimes on this machine (crun, runc): found, probed, chosen, and called with a deadline.
+
+Every child gets a fixed environment (threat 38), no descriptors but its own (34), and a deadline (F24).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lamina.errors import Denied, Invalid, LaminaError, NotFound, Unavailable, Unsupported
+
+SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What runtimes, conmon, ip and nft see of the environment: nothing of the user's.
+CLEAN_ENV: Final = {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8"}
+# The oldest releases without a known container escape in start-up (threat 36). Distributions backport fixes without
+# raising the number, so these are the oldest that a supported distribution still patches.
+MINIMUM: Final = {"crun": (1, 0), "runc": (1, 1)}
+PROBE_SECONDS: Final = 10.0
+CALL_SECONDS: Final = 60.0
+_VERSION: Final = re.compile(r"^(?P<name>[a-z-]+) version (?P<version>\d+(?:\.\d+)*)", re.MULTILINE)
+
+
+class NoSuchRuntime(NotFound):
+    """No OCI runtime of that name is installed, or none at all.
+
+    Attributes:
+        name: what was asked for, or "" for any.
+    """
+
+    hint = "install crun or runc, or name one with --runtime"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no such runtime: {name}" if name else "no such runtime: neither crun nor runc is installed")
+        self.name = name
+
+
+class RuntimeTooOld(Unsupported):
+    """The runtime's version has known holes (threat 36).
+
+    Attributes:
+        path: of the binary.
+        version: that it reports.
+    """
+
+    def __init__(self, path: str, version: str, minimum: tuple[int, ...]) -> None:
+        wanted = ".".join(map(str, minimum))
+        super().__init__(f"{path} is version {version}; lamina needs at least {wanted}", hint="upgrade the runtime")
+        self.path = path
+        self.version = version
+
+
+class RuntimeNotUsable(Unsupported):
+    """The runtime is there and cannot run containers on this machine."""
+
+
+class RuntimeTimeout(Unavailable):
+    """A runtime, or another program lamina runs, did not answer in time (F24).
+
+    Attributes:
+        program: its name.
+        seconds: that it was given.
+    """
+
+    def __init__(self, program: str, seconds: float) -> None:
+        super().__init__(f"{program} did not finish within {seconds:g} s and was killed")
+        self.program = program
+        self.seconds = seconds
+
+
+class RuntimeCallFailed(LaminaError):
+    """The runtime refused; the message is its own, cleaned up.
+
+    Attributes:
+        exit_code: what `docker run` would exit with: 127 command not found, 126 cannot be invoked, else 125.
+        said: the runtime's raw words.
+    """
+
+    def __init__(self, said: str, exit_code: int = 125) -> None:
+        super().__init__(f"OCI runtime create failed: {said}" if said else "OCI runtime failed without a message")
+        self.said = said
+        self.exit_code = exit_code
+
+
+class StartRefused(RuntimeCallFailed, Invalid):
+    """The command could not be started."""
+
+
+class CommandNotFound(RuntimeCallFailed, NotFound):
+    """The command does not exist in the container (exit code 127)."""
+
+
+class CommandNotExecutable(RuntimeCallFailed, Denied):
+    """The command exists and cannot be executed (exit code 126)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A runtime that works here.
+
+    Attributes:
+        name: `crun` or `runc`.
+        path: of the binary.
+        version: as it reports.
+        root: its state directory for lamina's containers.
+    """
+
+    name: str
+    path: str
+    version: str
+    root: str
+
+    def argv(self, *arguments: str) -> list[str]:
+        """A command line, with lamina's own state directory."""
+        return [self.path, "--root", self.root, *arguments]
+
+
+def choose(run_root: str, wanted: str = "", *, cgroups: str) -> Runtime:
+    """The runtime to use; what was learnt is kept in `run_root`, keyed by the binary's identity.
+
+    Args:
+        run_root: a directory that a reboot empties, e.g. below /run.
+        wanted: name or path (`--runtime`); "" chooses: crun first, runc where crun cannot work.
+        cgroups: as in HostFacts; crun refuses hybrid trees.
+
+    Raises:
+        NoSuchRuntime: not installed.
+        RuntimeTooOld: below the minimum.
+        RuntimeNotUsable: not with this machine's cgroups.
+        RuntimeTimeout: it hung when asked for its version.
+    """
+    names = [wanted] if wanted else ["crun", "runc"]
+    refusal: LaminaError | None = None
+    for name in names:
+        path = name if name.startswith("/") else shutil.which(name, path=SEARCH_PATH)
+        if path is None or not os.access(path, os.X_OK):
+            continue
+        kind, version = _version_of(run_root, path)
+        minimum = MINIMUM.get(kind, ())
+        if tuple(map(int, version.split("."))) < minimum:
+            refusal = refusal or RuntimeTooOld(path, version, minimum)
+        elif kind == "crun" and cgroups == "hybrid":
+            refusal = refusal or RuntimeNotUsable(f"{path} {version} refuses this machine's hybrid cgroups; use runc")
+        else:
+            return Runtime(kind, path, version, os.path.join(run_root, kind))
+    raise refusal or NoSuchRuntime(wanted)
+
+
+def _version_of(run_root: str, path: str) -> tuple[str, str]:
+    """Name and version of a binary, remembered until the file changes."""
+    facts = os.stat(path)
+    key = f"{path}:{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}"
+    cache = os.path.join(run_root, "runtimes.json")
+    known: dict[str, list[str]] = {}
+    try:
+        with open(cache, encoding="utf-8") as file:
+            known = json.load(file)
+        name, version = known[key]
+    except (OSError, ValueError, KeyError, TypeError):
+        name, version = probe_version(path)
+        entries = {old: value for old, value in known.items() if not old.startswith(path + ":")}
+        _remember(cache, entries | {key: [name, version]})
+    return name, version
+
+
+def _remember(cache: str, known: dict[str, list[str]]) -> None:
+    os.makedirs(os.path.dirname(cache), mode=0o711, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(cache), delete=False, encoding="utf-8") as file:
+        json.dump(known, file)
+    os.replace(file.name, cache)
+
+
+def probe_version(path: str, seconds: float = PROBE_SECONDS) -> tuple[str, str]:
+    """Asks a binary what it is.
+
+    Returns:
+        Its name and dotted version, e.g. `("runc", "1.1.5")`.
+
+    Raises:
+        RuntimeNotUsable: it prints something else.
+        RuntimeTimeout: it hangs.
+    """
+    out = call([path, "--version"], seconds=seconds).decode("utf-8", "replace")
+    found = _VERSION.search(out)
+    if found is None:
+        raise RuntimeNotUsable(f"{path} --version does not say what it is: {out[:60]!r}")
+    return found["name"], found["version"]
+
+
+def call(argv: Sequence[str], *, seconds: float = CALL_SECONDS, stdin: bytes = b"") -> bytes:
+    """Runs a program to its end and returns its standard output (first 1 MiB).
+
+    Raises:
+        RuntimeTimeout: it took longer; its whole process group was killed.
+        RuntimeCallFailed: a non-zero exit; `said` is its standard error.
+        NoSuchRuntime: the program is not there.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        # Files, not pipes: a grandchild that keeps them open cannot hold us, and a flood cannot fill our memory.
+        try:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=CLEAN_ENV,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise NoSuchRuntime(f"{argv[0]}: {error.strerror}") from None
+        try:
+            child.communicate(stdin or None, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            raise RuntimeTimeout(os.path.basename(argv[0]), seconds) from None
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            raise
+        out.seek(0)
+        err.seek(0)
+        if child.returncode != 0:
+            raise RuntimeCallFailed(last_words(err.read(1 << 16).decode("utf-8", "replace")))
+        return out.read(1 << 20)
+
+
+def last_words(text: str) -> str:
+    """The message in a runtime's log: its last `level=error` line, JSON or plain."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    for line in reversed(lines):
+        if line.startswith("{"):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and entry.get("level", "error") in {"error", "fatal", "panic"}:
+                return str(entry.get("msg", "")).strip()
+        elif "level=warning" not in line:
+            found = re.search(r'level=error msg="(.*)"$', line)
+            return (found[1].replace('\\"', '"') if found else line).strip()
+    return ""
+
+
+_NOT_FOUND: Final = re.compile(r"executable file.* not found|no such file or directory", re.IGNORECASE)
+_NOT_ALLOWED: Final = re.compile(r"permission denied|is a directory|exec format error|not executable", re.IGNORECASE)
+_EXEC: Final = re.compile(r'exec: "|exec user process|exec failed|open executable|executable file|\bexec /|exec `')
+
+
+def start_error(said: str) -> RuntimeCallFailed:
+    """What a failed create or start means, by the runtime's words.
+
+    Docker's rule (run reference, Exit status): 127 when the command is not found, 126 when it cannot be invoked,
+    125 for everything else. runc and crun word it differently; both are known here.
+    """
+    said = said.replace("runc run failed:", "runc create failed:")
+    if _EXEC.search(said):
+        if _NOT_FOUND.search(said):
+            return CommandNotFound(said, 127)
+        if _NOT_ALLOWED.search(said):
+            return CommandNotExecutable(said, 126)
+    return StartRefused(said, 125)
