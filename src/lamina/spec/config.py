@@ -177,15 +177,13 @@ class History:
 
     def to_json(self) -> dict[str, Any]:
         """The spec's object; empty fields are left out."""
-        result: dict[str, Any] = {}
-        for key, value in (
-            ("created", self.created),
-            ("author", self.author),
-            ("created_by", self.created_by),
-            ("comment", self.comment),
-        ):
-            if value:
-                result[key] = value
+        texts = {
+            "created": self.created,
+            "author": self.author,
+            "created_by": self.created_by,
+            "comment": self.comment,
+        }
+        result: dict[str, Any] = {key: text for key, text in texts.items() if text}
         if self.empty_layer:
             result["empty_layer"] = True
         return result

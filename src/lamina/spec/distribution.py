@@ -1,5 +1,6 @@
-"""The registry protocol's vocabulary: routes, headers, error codes (distribution-spec 1.1, sections Endpoints, Error Codes).
+"""The registry protocol's vocabulary: routes, headers, error codes.
 
+Follows distribution-spec 1.1, sections Endpoints and Error Codes.
 One table for both sides of the wire: the client reads it, the server answers with it.
 """
 
