@@ -1,0 +1,768 @@
+"""Apply a layer archive to a directory: the hot path of every pull.
+
+Two uses. `WhiteoutMode.OVERLAY` unpacks one layer alone into its own upper directory, so that all layers of an image
+unpack in parallel; whiteouts become overlay whiteouts and opaque marks, and what only the layers below can decide is
+reported (`Applied.implicit_dirs`, `NeedsParents`). `WhiteoutMode.REMOVE` applies a layer on top of a merged tree and
+deletes what it hides. Semantics: OCI image-spec, layer.md "Applying Changesets".
+
+Directory attributes are set last, deepest first, so that neither later entries nor restrictive modes disturb them.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from lamina.errors import Conflict, Denied, Unavailable
+from lamina.layer import whiteout
+from lamina.layer.digesting import Readable
+from lamina.layer.dirs import READ, Dir, DirCache
+from lamina.layer.entry import BadArchive, Kind, TarEntry
+from lamina.layer.limits import DEFAULT_LIMITS, LayerLimit, Limits
+from lamina.layer.paths import UnsafeEntry, clean
+from lamina.layer.reader import TarReader
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_TIME = (1 << 40) * 1_000_000_000
+# Attributes by which fuse-overlayfs and rootless stores keep ownership; from an archive they would forge it.
+_FORGED_XATTRS = ("user.fuseoverlayfs.", "user.containers.override_stat")
+# Attributes that belong to the host, not to an image; replacing a directory's attributes leaves them alone.
+_HOST_XATTRS = frozenset(("security.selinux", "security.evm"))
+_XATTR_REFUSALS = frozenset((errno.EOPNOTSUPP, errno.EPERM, errno.EACCES))
+
+
+class WhiteoutMode(enum.Enum):
+    """What becomes of whiteouts."""
+
+    OVERLAY = "overlay"
+    """They are kept, in overlayfs form, for the kernel to apply at mount time."""
+    REMOVE = "remove"
+    """They delete from the tree what it held before this layer."""
+
+
+class Ownership(enum.Enum):
+    """What becomes of uid and gid."""
+
+    KEEP = "keep"
+    """Files get the owner the archive names."""
+    IGNORE = "ignore"
+    """Files belong to whoever unpacks (one uid, rootless without a sub-id range)."""
+
+
+class Devices(enum.Enum):
+    """What becomes of block and character devices (threat 8)."""
+
+    CREATE = "create"
+    SKIP = "skip"
+
+
+class NeedsParents(Conflict):
+    """A layer applied alone refers to something in the layers below; apply it on the merged tree instead.
+
+    Attributes:
+        entry: the archive entry.
+        path: the path it needs, relative to the root.
+    """
+
+    def __init__(self, entry: str, path: str) -> None:
+        super().__init__(f"layer entry {entry!r} needs {path!r} of a lower layer")
+        self.entry = entry
+        self.path = path
+
+
+class ApplyFailed(Unavailable):
+    """The file system refused an entry (full disk, quota, I/O error, ...).
+
+    Attributes:
+        entry: the archive entry, "" for work after the last one.
+        errno: the system's error number.
+    """
+
+    def __init__(self, entry: str, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        super().__init__(f"cannot unpack {entry!r}: {reason}" if entry else f"cannot unpack layer: {reason}")
+        self.entry = entry
+        self.errno = error.errno
+
+
+class ApplyDenied(Denied):
+    """The caller may not create what an entry asks for.
+
+    Attributes:
+        entry: the archive entry.
+        errno: the system's error number.
+    """
+
+    def __init__(self, entry: str, error: OSError) -> None:
+        super().__init__(
+            f"cannot unpack {entry!r}: {error.strerror}",
+            hint="unpack as root, or let lamina ignore ownership and devices",
+        )
+        self.entry = entry
+        self.errno = error.errno
+
+
+@dataclass(frozen=True, slots=True)
+class LowerEntry:
+    """What the layers below hold at a path.
+
+    Attributes:
+        kind: DIR or SYMLINK matter; anything else is in the way.
+        mode: permission bits of a directory.
+        uid: its owner.
+        gid: its group.
+        mtime: nanoseconds.
+        xattrs: its attributes, overlay ones excluded.
+        linkname: target of a symlink.
+    """
+
+    kind: Kind
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    xattrs: Mapping[str, bytes] = field(default_factory=dict)
+    linkname: str = ""
+
+
+LowerLookup = Callable[[str], LowerEntry | None]
+"""Maps a canonical path ("usr/lib") to what the merged layers below hold there, without following a final link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What `apply_layer` did.
+
+    Attributes:
+        entries: archive entries, whiteouts included.
+        files: regular files made.
+        bytes: their logical bytes.
+        stream_bytes: bytes of the archive, trailing padding included.
+        implicit_dirs: OVERLAY mode without `lower`: directories made because an entry lies below them, though the
+            archive has no entry for them and no opaque mark hides the layers below; sorted. Their attributes are
+            0755, owner of the process. If a lower layer has a directory there, copy its attributes; if it has a
+            symbolic link there, the layer must be applied on the merged tree instead.
+        whiteouts: names hidden.
+        opaques: directories marked opaque (OVERLAY) or emptied (REMOVE) by `.wh..wh..opq`.
+        devices_skipped: devices left out by policy, and 0:0 character devices, which are always left out.
+        xattrs_skipped: attributes refused by the file system or dropped because they steer overlay stores.
+    """
+
+    entries: int
+    files: int
+    bytes: int
+    stream_bytes: int
+    implicit_dirs: tuple[str, ...]
+    whiteouts: int
+    opaques: int
+    devices_skipped: int
+    xattrs_skipped: int
+
+
+def apply_layer(
+    stream: Readable,
+    root: str | int,
+    *,
+    whiteouts: WhiteoutMode,
+    limits: Limits = DEFAULT_LIMITS,
+    ownership: Ownership | None = None,
+    devices: Devices | None = None,
+    lower: LowerLookup | None = None,
+    userxattr: bool = False,
+) -> Applied:
+    """Unpack a tar stream into `root`.
+
+    Args:
+        stream: uncompressed tar; read to its very end, so a hashing reader below it saw every byte.
+        root: an existing directory, by path or by descriptor. It is trusted; everything below it is not.
+        whiteouts: see `WhiteoutMode`. The lowest layer of an image has nothing to hide: use REMOVE for it.
+        limits: bounds.
+        ownership: default KEEP for root, else IGNORE.
+        devices: default CREATE for root, else SKIP.
+        lower: OVERLAY mode: what lies below. With it, implicit directories get the attributes of the lower ones and
+            lower links are followed, so nothing is left to fix.
+        userxattr: mark opaque directories with `user.overlay.opaque`, for mounts with the `userxattr` option.
+
+    Returns:
+        What was done. Data are not synced; call syncfs once for all layers.
+
+    Raises:
+        BadArchive: the archive is damaged.
+        UnsafeEntry: an entry tries to leave the root or to turn it into something else.
+        LayerLimit: more than the limits allow.
+        NeedsParents: OVERLAY mode met a hard link to a file of a lower layer.
+        ApplyFailed, ApplyDenied: the system refused. The root then holds a part of the layer.
+    """
+    is_root = os.geteuid() == 0
+    fd = os.open(root, READ) if isinstance(root, str) else os.open(".", READ, dir_fd=root)
+    applier = _Applier(
+        stream,
+        fd,
+        whiteouts is WhiteoutMode.OVERLAY,
+        limits,
+        (ownership or (Ownership.KEEP if is_root else Ownership.IGNORE)) is Ownership.KEEP,
+        (devices or (Devices.CREATE if is_root else Devices.SKIP)) is Devices.CREATE,
+        lower,
+        userxattr,
+    )
+    try:
+        return applier.run()
+    finally:
+        applier.close()
+        os.close(fd)
+
+
+def _umask() -> int:
+    """The process umask, without changing it (os.umask would, for all threads)."""
+    with open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"Umask:"):
+                return int(line.split()[1], 8)
+    return 0o777
+
+
+class _Applier:
+    """State of one application."""
+
+    def __init__(
+        self,
+        stream: Readable,
+        root_fd: int,
+        overlay: bool,
+        limits: Limits,
+        keep_owner: bool,
+        make_devices: bool,
+        lower: LowerLookup | None,
+        userxattr: bool,
+    ) -> None:
+        self.reader = TarReader(stream, limits=limits)
+        self.root_fd = root_fd
+        self.overlay = overlay
+        self.limits = limits
+        self.keep_owner = keep_owner
+        self.make_devices = make_devices
+        self.lower = lower if overlay else None
+        self.userxattr = userxattr
+        self.umask = _umask()
+        self.dirs = DirCache(root_fd)
+        self.by_name: dict[str, Dir] = {}  # parent part of a name, as written -> directory
+        self.entry: TarEntry | None = None
+        # Canonical paths of what this layer made. Directories of lower layers on the way count as made too, in
+        # REMOVE mode, because a whiteout must not take them from under an entry of this layer.
+        self.own: set[str] = {""}
+        self.attributes: dict[str, TarEntry] = {}  # directories, set at the end
+        self.implicit: set[str] = set()
+        self.hidden: set[str] = set()  # overlay whiteouts made
+        self.opaque: set[str] = set()  # directories whose lower content is hidden
+        self.replaced: set[str] = set()  # those whose lower namesake is hidden itself, attributes and all
+        self.reused: set[str] = set()  # directories with an entry here that existed before
+        self.aufs_links = False
+        self.files = self.bytes = self.whiteouts = self.opaques = 0
+        self.devices_skipped = self.xattrs_skipped = 0
+
+    def close(self) -> None:
+        self.dirs.clear()
+
+    def run(self) -> Applied:
+        reader = self.reader
+        entry: TarEntry | None = None
+        try:
+            while (entry := reader.next()) is not None:
+                self._apply(entry)
+            reader.drain()
+            self._finish()
+        except OSError as error:
+            name = entry.name if entry is not None else ""
+            if entry is not None and error.errno in {errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}:
+                raise UnsafeEntry(name, os.strerror(error.errno)) from error
+            if error.errno in {errno.EPERM, errno.EACCES, errno.EINVAL}:  # EINVAL: an owner outside the user namespace
+                raise ApplyDenied(name, error) from error
+            raise ApplyFailed(name, error) from error
+        return Applied(
+            reader.entries,
+            self.files,
+            self.bytes,
+            reader.position,
+            tuple(sorted(self.implicit)),
+            self.whiteouts,
+            self.opaques,
+            self.devices_skipped,
+            self.xattrs_skipped,
+        )
+
+    # --- one entry -----------------------------------------------------------------------------------------------
+
+    def _apply(self, entry: TarEntry) -> None:
+        self.entry = entry
+        name = entry.name
+        kind = entry.kind
+        # The raw spelling of the parent is the cache key, so that a run of files in one directory costs no parsing.
+        parent, _, base = name.rpartition("/")
+        here = self.by_name.get(parent)
+        if here is None or not base or base in {".", ".."} or base.startswith(".wh.") or "\0" in base:
+            parts = clean(name, self.limits)
+            if not parts:
+                self._root_entry(entry)
+                return
+            base = parts.pop()
+            if any(part.startswith(whiteout.PREFIX) for part in parts):
+                self._below_reserved(entry, parts, base)
+                return
+            mark = whiteout.parse(base, name)
+            if mark is not None:
+                self._mark(entry, parts, *mark)
+                return
+            parent = "/".join(parts)
+            here = self.by_name.get(parent)
+            if here is None:
+                here = self._parent(parent, parts)
+        if kind is Kind.FILE:
+            self._file(entry, here, base)
+        elif kind is Kind.DIR:
+            self._dir(entry, here, base)
+        elif kind is Kind.SYMLINK:
+            self._symlink(entry, here, base)
+        elif kind is Kind.HARDLINK:
+            self._hardlink(entry, here, base)
+        else:
+            self._special(entry, here, base)
+
+    def _root_entry(self, entry: TarEntry) -> None:
+        if entry.kind is not Kind.DIR:
+            raise UnsafeEntry(entry.name, "the root must stay a directory")
+        self.attributes[""] = entry
+        self.reused.add("")
+
+    def _parent(self, key: str, parts: list[str]) -> Dir:
+        """Open the directory for an entry, making what is missing, and remember it under `key`."""
+        if self.dirs.trim():
+            self.by_name.clear()
+        here = self.dirs.walk(parts, missing=self._missing, blocked=self._blocked)
+        path = here.path
+        own = self.own
+        while path not in own:
+            own.add(path)
+            path = path.rpartition("/")[0]
+        self.by_name[key] = here
+        return here
+
+    def _missing(self, here: Dir, name: str) -> str | None:
+        """A parent directory that this layer has no entry for (yet)."""
+        path = here.join(name)
+        if self.lower is not None and not self._covered(path):
+            below = self.lower(path)
+            if below is not None and below.kind is Kind.SYMLINK:
+                return below.linkname
+        os.mkdir(name, 0o700, dir_fd=here.fd)
+        self.own.add(path)
+        self.implicit.add(path)
+        return None
+
+    def _blocked(self, here: Dir, name: str) -> None:
+        """A parent component that is a file: fatal if this layer made it, else it belongs to a lower layer."""
+        path = here.join(name)
+        if path in self.hidden:
+            self._remove(here, name)
+            self._replace(path)
+            return
+        if path in self.own:
+            entry = self.entry
+            raise BadArchive(f"its parent {path!r} is not a directory", entry.name if entry else path)
+        self._remove(here, name)
+
+    def _covered(self, path: str) -> bool:
+        """Whether this layer hides whatever the layers below hold at a path."""
+        opaque = self.opaque
+        if not opaque:
+            return False
+        if path in self.replaced:
+            return True
+        while path:
+            path = path.rpartition("/")[0]
+            if path in opaque:
+                return True
+        return False
+
+    def _replace(self, path: str) -> None:
+        self.replaced.add(path)
+        self.opaque.add(path)
+
+    def _count(self, entry: TarEntry) -> None:
+        self.files += 1
+        self.bytes += entry.size
+        if self.bytes > self.limits.max_bytes:
+            limit = self.limits.max_bytes
+            raise LayerLimit("max_bytes", limit, f"layer unpacks to more than {limit} bytes", entry.name)
+
+    def _file(self, entry: TarEntry, here: Dir, base: str) -> None:
+        self._count(entry)
+        try:
+            fd = os.open(base, _NEW, 0o600, dir_fd=here.fd)
+        except FileExistsError:
+            self._remove(here, base)
+            fd = os.open(base, _NEW, 0o600, dir_fd=here.fd)
+        try:
+            if entry.sparse is None:
+                for view in self.reader.chunks():
+                    done = os.write(fd, view)
+                    while done < len(view):
+                        done += os.write(fd, view[done:])
+            else:
+                self._write_sparse(fd, entry)
+            # chown clears setuid bits and file capabilities, so it goes first.
+            if self.keep_owner:
+                os.fchown(fd, entry.uid, entry.gid)
+            os.fchmod(fd, entry.mode)
+            if entry.xattrs:
+                self._set_xattrs(fd, entry.xattrs)
+            mtime = entry.mtime
+            if not -_MAX_TIME < mtime < _MAX_TIME:
+                mtime = max(-_MAX_TIME, min(mtime, _MAX_TIME))
+            os.utime(fd, ns=(mtime, mtime))
+        finally:
+            os.close(fd)
+        self.own.add(f"{here.path}/{base}" if here.path else base)
+
+    def _write_sparse(self, fd: int, entry: TarEntry) -> None:
+        assert entry.sparse is not None
+        read = self.reader.read
+        for offset, length in entry.sparse:
+            end = offset + length
+            while offset < end:
+                data = read(end - offset)
+                view = memoryview(data)
+                while view:
+                    done = os.pwrite(fd, view, offset)
+                    offset += done
+                    view = view[done:]
+        os.ftruncate(fd, entry.size)
+
+    def _dir(self, entry: TarEntry, here: Dir, base: str) -> None:
+        path = here.join(base)
+        try:
+            os.mkdir(base, 0o700, dir_fd=here.fd)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(base, dir_fd=here.fd, follow_symlinks=False).st_mode):
+                # A file made and then replaced by this layer hides whatever directory a lower layer has here.
+                hides = self.overlay and (path in self.own or path in self.hidden)
+                self._remove(here, base)
+                os.mkdir(base, 0o700, dir_fd=here.fd)
+                if hides:
+                    self._replace(path)
+            else:
+                self.reused.add(path)
+        self.own.add(path)
+        self.attributes[path] = entry
+        self.implicit.discard(path)
+
+    def _symlink(self, entry: TarEntry, here: Dir, base: str) -> None:
+        target = entry.linkname
+        if not target or "\0" in target:
+            raise BadArchive("symbolic link without a usable target", entry.name, entry.offset)
+        try:
+            os.symlink(target, base, dir_fd=here.fd)
+        except FileExistsError:
+            self._remove(here, base)
+            os.symlink(target, base, dir_fd=here.fd)
+        self._set_by_name(entry, here, base)
+
+    def _hardlink(self, entry: TarEntry, here: Dir, base: str) -> None:
+        parts = clean(entry.linkname, self.limits, entry=entry.name)
+        if not parts:
+            raise UnsafeEntry(entry.name, f"hard link to {entry.linkname!r}")
+        wanted = "/".join(parts)
+        leaf = parts.pop()
+        try:
+            source = self.dirs.walk(parts)
+            status = os.stat(leaf, dir_fd=source.fd, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            self._no_target(entry, wanted)
+        else:
+            from_path = source.join(leaf)
+            to_path = here.join(base)
+            if from_path in self.hidden:
+                raise BadArchive(f"hard link to {wanted!r}, which this layer deletes", entry.name, entry.offset)
+            if self.overlay and whiteout.is_overlay_whiteout(status):
+                raise UnsafeEntry(entry.name, f"hard link to {wanted!r}, which is not a file")
+            if stat.S_ISDIR(status.st_mode):
+                raise BadArchive(f"hard link to the directory {wanted!r}", entry.name, entry.offset)
+            if from_path == to_path:
+                raise BadArchive("hard link to itself", entry.name, entry.offset)
+            try:
+                os.link(leaf, base, src_dir_fd=source.fd, dst_dir_fd=here.fd, follow_symlinks=False)
+            except FileExistsError:
+                self._remove(here, base)
+                os.link(leaf, base, src_dir_fd=source.fd, dst_dir_fd=here.fd, follow_symlinks=False)
+            self.own.add(to_path)
+
+    def _no_target(self, entry: TarEntry, wanted: str) -> None:
+        if self.overlay and not self._covered(wanted):
+            raise NeedsParents(entry.name, wanted)
+        raise BadArchive(f"hard link to {wanted!r}, which does not exist", entry.name, entry.offset)
+
+    def _special(self, entry: TarEntry, here: Dir, base: str) -> None:
+        """Devices and FIFOs are made and described by name; nothing ever opens them (threat 8)."""
+        kind = entry.kind
+        if kind is Kind.FIFO:
+            node = stat.S_IFIFO
+            device = 0
+        else:
+            if (kind is Kind.CHAR and not entry.major and not entry.minor) or not self.make_devices:
+                self.devices_skipped += 1
+                return
+            if not 0 <= entry.major < 1 << 12 or not 0 <= entry.minor < 1 << 20:
+                raise BadArchive("device number out of range", entry.name, entry.offset)
+            node = stat.S_IFCHR if kind is Kind.CHAR else stat.S_IFBLK
+            device = os.makedev(entry.major, entry.minor)
+        try:
+            os.mknod(base, node | (entry.mode & 0o777), device, dir_fd=here.fd)
+        except FileExistsError:
+            self._remove(here, base)
+            os.mknod(base, node | (entry.mode & 0o777), device, dir_fd=here.fd)
+        self._set_by_name(entry, here, base)
+
+    def _set_by_name(self, entry: TarEntry, here: Dir, base: str) -> None:
+        """Owner, mode, attributes and time of something that cannot be opened."""
+        if self.keep_owner:
+            os.chown(base, entry.uid, entry.gid, dir_fd=here.fd, follow_symlinks=False)
+        if entry.kind is not Kind.SYMLINK and entry.mode & (0o7000 | self.umask):
+            self._chmod_node(entry, here, base)
+        if entry.xattrs:
+            self._set_xattrs(f"/proc/self/fd/{here.fd}/{base}", entry.xattrs)
+        mtime = max(-_MAX_TIME, min(entry.mtime, _MAX_TIME))
+        os.utime(base, ns=(mtime, mtime), dir_fd=here.fd, follow_symlinks=False)
+        self.own.add(here.join(base))
+
+    @staticmethod
+    def _chmod_node(entry: TarEntry, here: Dir, base: str) -> None:
+        """Change the mode without following a link: pin the inode with O_PATH, then go through its /proc link."""
+        fd = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here.fd)
+        try:
+            if not stat.S_ISLNK(os.fstat(fd).st_mode):
+                os.chmod(f"/proc/self/fd/{fd}", entry.mode)
+        finally:
+            os.close(fd)
+
+    def _set_xattrs(self, target: int | str, xattrs: Mapping[str, bytes]) -> None:
+        for key, value in xattrs.items():
+            if whiteout.is_overlay_xattr(key) or key.startswith(_FORGED_XATTRS):
+                self.xattrs_skipped += 1
+                continue
+            try:
+                if isinstance(target, int):
+                    os.setxattr(target, key, value)
+                else:
+                    os.setxattr(target, key, value, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _XATTR_REFUSALS and not (error.errno == errno.EINVAL and key[:5] != "user."):
+                    raise
+                self.xattrs_skipped += 1
+
+    # --- whiteouts -----------------------------------------------------------------------------------------------
+
+    def _below_reserved(self, entry: TarEntry, parts: list[str], base: str) -> None:
+        """An entry inside a directory with a reserved name: AUFS housekeeping, or nonsense."""
+        if parts == [whiteout.AUFS_LINKS] and not base.startswith(whiteout.PREFIX):
+            if entry.kind is Kind.FILE:
+                self._aufs_link_target(entry, base)
+            return
+        if any(part.startswith(whiteout.META_PREFIX) and part != whiteout.OPAQUE_NAME for part in parts):
+            return
+        raise UnsafeEntry(entry.name, "a parent directory has a name that is reserved for whiteouts")
+
+    def _aufs_link_target(self, entry: TarEntry, base: str) -> None:
+        """Old AUFS layers keep hard linked files in `.wh..wh.plnk/`: unpacked for the links, removed at the end."""
+        if not self.aufs_links:
+            self._remove_if_any(self.dirs.root, whiteout.AUFS_LINKS)
+            os.mkdir(whiteout.AUFS_LINKS, 0o700, dir_fd=self.root_fd)
+            self.aufs_links = True
+        self._file(entry, self.dirs.walk([whiteout.AUFS_LINKS], follow=False), base)
+
+    def _mark(self, entry: TarEntry, parts: list[str], mark: whiteout.Mark, hidden: str) -> None:
+        if mark is whiteout.Mark.METADATA:
+            return
+        if entry.kind not in {Kind.FILE, Kind.HARDLINK, Kind.CHAR}:
+            raise UnsafeEntry(entry.name, f"it is a whiteout but a {entry.kind.value}")
+        if self.overlay:
+            self._mark_overlay(parts, mark, hidden)
+        else:
+            self._mark_remove(parts, mark, hidden)
+
+    def _mark_overlay(self, parts: list[str], mark: whiteout.Mark, hidden: str) -> None:
+        here = self._parent("/".join(parts), parts)
+        if mark is whiteout.Mark.OPAQUE:
+            self.opaques += 1
+            self.opaque.add(here.path)
+            return
+        self.whiteouts += 1
+        path = here.join(hidden)
+        try:
+            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=here.fd)
+            self.hidden.add(path)
+        except FileExistsError:
+            # Ours already: a file hides the lower one anyway, a directory must not merge with it.
+            if path not in self.hidden and stat.S_ISDIR(
+                os.stat(hidden, dir_fd=here.fd, follow_symlinks=False).st_mode,
+            ):
+                self._replace(path)
+
+    def _mark_remove(self, parts: list[str], mark: whiteout.Mark, hidden: str) -> None:
+        try:
+            here = self.dirs.walk(parts)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # nothing there, nothing to hide
+        if mark is whiteout.Mark.OPAQUE:
+            self.opaques += 1
+            self._purge_lower(here)
+            return
+        self.whiteouts += 1
+        path = here.join(hidden)
+        if path not in self.own:
+            self._remove_if_any(here, hidden)
+        elif stat.S_ISDIR(os.stat(hidden, dir_fd=here.fd, follow_symlinks=False).st_mode):
+            self._purge_lower(self.dirs.walk(path.split("/"), follow=False))
+
+    def _purge_lower(self, directory: Dir) -> None:
+        """Remove everything below a directory that this layer did not make."""
+        pending = [directory.path]
+        while pending:
+            path = pending.pop()
+            here = self.dirs.walk(path.split("/"), follow=False)
+            for name in self._names(here):
+                child = here.join(name)
+                if child not in self.own:
+                    self._remove(here, name)
+                elif stat.S_ISDIR(os.stat(name, dir_fd=here.fd, follow_symlinks=False).st_mode):
+                    pending.append(child)
+
+    @staticmethod
+    def _names(here: Dir) -> list[str]:
+        fd = os.open(".", READ, dir_fd=here.fd)
+        try:
+            return os.listdir(fd)
+        finally:
+            os.close(fd)
+
+    # --- removal -------------------------------------------------------------------------------------------------
+
+    def _remove_if_any(self, here: Dir, name: str) -> None:
+        try:
+            self._remove(here, name)
+        except FileNotFoundError:
+            pass
+
+    def _remove(self, here: Dir, name: str) -> None:
+        """Remove a name with everything below it, and forget what was known about it."""
+        mode = os.stat(name, dir_fd=here.fd, follow_symlinks=False).st_mode
+        path = here.join(name)
+        if stat.S_ISDIR(mode):
+            self._empty(here, name, path)
+            os.rmdir(name, dir_fd=here.fd)
+        else:
+            os.unlink(name, dir_fd=here.fd)
+        if not stat.S_ISREG(mode):
+            self.by_name.clear()
+        self._disown(path)
+
+    def _disown(self, path: str) -> None:
+        self.own.discard(path)
+        self.attributes.pop(path, None)
+        self.implicit.discard(path)
+        self.hidden.discard(path)
+        self.opaque.discard(path)
+        self.replaced.discard(path)
+        self.reused.discard(path)
+        self.dirs.forget(path)
+
+    def _empty(self, here: Dir, name: str, path: str) -> None:
+        """Delete the content of a directory, iteratively: depth comes from the disk, not from our limits."""
+        stack: list[tuple[int, str, str, list[str]]] = []
+        fd = os.open(name, READ, dir_fd=here.fd)
+        try:
+            stack.append((fd, name, path, os.listdir(fd)))
+            while stack:
+                fd, name, path, names = stack[-1]
+                if not names:
+                    os.close(stack.pop()[0])
+                    if stack:
+                        os.rmdir(name, dir_fd=stack[-1][0])
+                        self._disown(path)
+                    continue
+                child = names.pop()
+                child_path = f"{path}/{child}"
+                try:
+                    os.unlink(child, dir_fd=fd)
+                    self._disown(child_path)
+                except (IsADirectoryError, PermissionError):
+                    child_fd = os.open(child, READ, dir_fd=fd)
+                    stack.append((child_fd, child, child_path, os.listdir(child_fd)))
+        finally:
+            for each in stack:
+                os.close(each[0])
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        if self.aufs_links:
+            self._remove_if_any(self.dirs.root, whiteout.AUFS_LINKS)
+        for path in self.hidden:
+            # Overlayfs shows a whiteout that lies over nothing as a broken name.
+            if self._covered(path) or (self.lower is not None and self.lower(path) is None):
+                self._unlink_path(path)
+        self.implicit = {path for path in self.implicit if not self._covered(path)} if self.overlay else self.implicit
+        for path in sorted({*self.attributes, *self.implicit, *self.opaque}, reverse=True):  # children first
+            self.dirs.trim()
+            self._finish_dir(path)
+        if self.lower is not None or not self.overlay:
+            self.implicit.clear()
+
+    def _unlink_path(self, path: str) -> None:
+        *parts, name = path.split("/")
+        self.dirs.trim()
+        os.unlink(name, dir_fd=self.dirs.walk(parts, follow=False).fd)
+
+    def _finish_dir(self, path: str) -> None:
+        *parts, name = path.split("/")
+        parent = self.dirs.walk(parts, follow=False)
+        fd = os.open(name or ".", READ, dir_fd=parent.fd)
+        try:
+            entry: TarEntry | LowerEntry | None = self.attributes.get(path)
+            if entry is None and path in self.implicit:
+                entry = self.lower(path) if self.lower is not None else None
+                if entry is None or entry.kind is not Kind.DIR:
+                    os.fchmod(fd, 0o755)
+                    entry = None
+            if entry is not None:
+                if self.keep_owner:
+                    os.fchown(fd, entry.uid, entry.gid)
+                os.fchmod(fd, entry.mode)
+                if path in self.reused:
+                    self._drop_xattrs(fd, entry.xattrs)
+                if entry.xattrs:
+                    self._set_xattrs(fd, entry.xattrs)
+            if path in self.opaque:
+                os.setxattr(fd, whiteout.opaque_xattr(userxattr=self.userxattr), b"y")
+            if entry is not None:
+                mtime = max(-_MAX_TIME, min(entry.mtime, _MAX_TIME))
+                os.utime(fd, ns=(mtime, mtime))
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _drop_xattrs(fd: int, keep: Mapping[str, bytes]) -> None:
+        """An entry replaces all attributes of a directory that was there before."""
+        try:
+            present = os.listxattr(fd)
+        except OSError:
+            return
+        for key in present:
+            if key not in keep and key not in _HOST_XATTRS and not whiteout.is_overlay_xattr(key):
+                try:
+                    os.removexattr(fd, key)
+                except OSError as error:
+                    if error.errno not in _XATTR_REFUSALS and error.errno != errno.ENODATA:
+                        raise
