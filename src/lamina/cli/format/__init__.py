@@ -1,0 +1,1 @@
+"""How the command line shows values: Go templates, tables, units, Go-flavoured JSON."""
