@@ -1,0 +1,1 @@
+"""What earlier builds left: results by key, and digests of context files by their stat."""

@@ -1,0 +1,101 @@
+"""The operations a build is made of, as values: what is to be done, before anything is done.
+
+The planner makes them from a Dockerfile, a test or another front end makes them directly, and `lamina.build.ops` turns
+them into work. Their JSON form is what cache keys cover, so every field that changes a result must be here, and nothing
+else may be.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lamina.spec.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    """Common to all: the bytes that identify the operation."""
+
+    def definition(self) -> bytes:
+        """A stable serialisation; equal values give equal bytes."""
+        document: dict[str, Any] = {"op": type(self).__name__, **asdict(self)}
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), default=str).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class BaseTree(_Definition):
+    """The file tree of an image that is in the local store.
+
+    Attributes:
+        chain_id: of its top layer; None for `scratch`.
+    """
+
+    chain_id: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContextTree(_Definition):
+    """A local directory, by the name the build knows it under; content decides, so the path is no part of the value."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exec(_Definition):
+    """Run a program in the tree of input 0.
+
+    Attributes:
+        argv: program and arguments, the shell already in place.
+        env: `NAME=value`, complete and in order.
+        cwd: absolute working directory in the tree.
+        user: `USER` form, resolved in the tree.
+        network: `default`, `none` or `host`.
+        hostname: of the sandbox.
+    """
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str = "/"
+    user: str = ""
+    network: str = "default"
+    hostname: str = "buildkitsandbox"
+    add_hosts: tuple[str, ...] = ()
+    shm_size: int = 0
+    ulimits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(_Definition):
+    """Copy what `sources` select in input 1 into the tree of input 0.
+
+    Attributes:
+        sources: paths or Go patterns, relative to the root of input 1.
+        dest: absolute destination in the tree; a trailing slash is kept and means a directory.
+        owner: `user[:group]`, resolved in the destination tree; "" keeps 0:0 for a context, the owner for a tree.
+        mode: octal or symbolic mode for all copied entries; "" keeps theirs.
+        exclude: Go patterns, relative to each source.
+        parents: keep the sources' directories (`--parents`).
+        link: do not look at the tree of input 0 (`--link`).
+        unpack: extract local tar archives (`ADD`).
+        keep_owner: input 1 is another tree, whose owners and times are kept.
+    """
+
+    sources: tuple[str, ...]
+    dest: str
+    owner: str = ""
+    mode: str = ""
+    exclude: tuple[str, ...] = ()
+    parents: bool = False
+    link: bool = False
+    unpack: bool = False
+    keep_owner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDirectory(_Definition):
+    """Make a directory and its parents in the tree of input 0 (`WORKDIR`), owned by `user`."""
+
+    path: str
+    user: str = ""

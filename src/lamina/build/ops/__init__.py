@@ -1,0 +1,1 @@
+"""Operations bound to their means: trees in the store, a runtime for commands, a directory for the context."""

@@ -1,0 +1,95 @@
+"""`RUN`: a command in the tree of the step before; what it changed becomes the next tree (D09)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+from lamina.build.graph.definitions import Exec
+from lamina.build.ops.results import Result, Tree, Trees
+from lamina.build.solver.cachekey import make_key
+from lamina.build.solver.protocols import Work
+from lamina.errors import Internal, Invalid
+from lamina.runtime.bundle import DEFAULT_SHM
+from lamina.runtime.executor import ExecRequest, OutputSink, Stream
+from lamina.spec.digest import Digest
+
+_STREAMS = {"stdout": 1, "stderr": 2}
+
+
+class CommandFailed(Invalid):
+    """A `RUN` ended with another code than 0; the message is BuildKit's (D49).
+
+    Attributes:
+        argv: the command.
+        exit_code: what it ended with.
+    """
+
+    def __init__(self, argv: Sequence[str], exit_code: int) -> None:
+        super().__init__(f'process "{" ".join(argv)}" did not complete successfully: exit code: {exit_code}')
+        self.argv, self.exit_code = tuple(argv), exit_code
+
+
+class Runner(Protocol):
+    """The part of `lamina.runtime.executor.Executor` that a step needs."""
+
+    def run(self, request: ExecRequest, on_output: OutputSink, *, cancel: object = None) -> int:
+        """Run to the end; the exit code."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunOp:
+    """A command bound to a store and a runtime."""
+
+    definition: Exec
+    trees: Trees
+    runner: Runner
+    cacheable: bool = True
+    content_inputs: tuple[int, ...] = ()
+
+    def definition_key(self, inputs: Sequence[Digest]) -> Digest:
+        """The command as written, its environment and the tree it runs in (D44)."""
+        return make_key(self.definition.definition(), *inputs)
+
+    def content_key(self, _inputs: Sequence[Digest], _contents: Sequence[Result]) -> Digest:
+        """Never asked for."""
+        raise Internal("a command is keyed by its definition")
+
+    def execute(self, inputs: Sequence[Result], work: Work) -> Result:
+        """Run it.
+
+        Raises:
+            CommandFailed: with its exit code.
+        """
+        parent = cast("Tree", inputs[0])
+        run = self.definition
+
+        def on_output(stream: Stream, data: bytes) -> None:
+            work.log(_STREAMS[stream], data)
+
+        with self.trees.draft(parent.snapshot) as draft:
+            request = ExecRequest(
+                rootfs=draft.root,
+                argv=run.argv,
+                env=run.env,
+                cwd=run.cwd,
+                user=run.user,
+                hostname=run.hostname,
+                network=cast("Literal['default', 'host', 'none']", run.network),
+                extra_hosts=tuple(_host(entry) for entry in run.add_hosts),
+                shm_size=run.shm_size or DEFAULT_SHM,
+            )
+            code = self.runner.run(request, on_output, cancel=work.cancelled)
+            if code != 0:
+                raise CommandFailed(run.argv, code)
+            return Tree(draft.commit())
+
+
+def _host(entry: str) -> tuple[str, str]:
+    """`name:address` or `name=address` of `--add-host`."""
+    cut = entry.find("=") if "=" in entry else entry.find(":")
+    if cut <= 0:
+        raise Invalid(f"bad format for add-host: {entry!r}", hint="write NAME:ADDRESS")
+    return entry[:cut], entry[cut + 1 :].strip("[]")

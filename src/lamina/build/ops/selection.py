@@ -1,0 +1,170 @@
+"""What a `COPY` selects from its source, and the digest of exactly that (D24, D28, D44).
+
+The digest covers names, kinds, permission bits, contents and link targets, and owners and extended attributes when the
+source is another stage. It does not cover times: `touch` and a fresh checkout must hit the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from lamina.build.dockerfile.match import has_wildcard, match
+from lamina.build.graph.definitions import Copy
+from lamina.build.ops.tree import Entry, MissingSource, SourceTree, clean_path
+from lamina.spec.digest import Digest
+
+_CHUNK = 1 << 20
+
+
+class FileDigests(Protocol):
+    """Digests of files, remembered from build to build."""
+
+    def get(self, path: str, facts: os.stat_result) -> bytes | None:
+        """The digest known for a file that has not changed since, or None."""
+        ...
+
+    def put(self, path: str, facts: os.stat_result, digest: bytes) -> None:
+        """Remember a digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One source that matched.
+
+    Attributes:
+        path: in the source tree, links followed.
+        name: the last component as the user named it, for a file that lands in a directory.
+        prefix: directories to keep below the destination (`--parents`).
+        is_directory: whether its contents, rather than itself, are copied.
+        exclude: hides entries by their path relative to this source.
+    """
+
+    path: str
+    name: str
+    prefix: str
+    is_directory: bool
+    exclude: Callable[[str], bool] | None = None
+
+    def entries(self, tree: SourceTree) -> Iterator[Entry]:
+        """Everything to copy, parents first."""
+        hidden = ""
+        for entry in tree.walk(self.path):
+            if self.exclude is not None and entry.relative:
+                if hidden and entry.relative.startswith(hidden):
+                    continue
+                if self.exclude(entry.relative):
+                    hidden = entry.relative + "/"
+                    continue
+            yield entry
+
+
+def select(tree: SourceTree, copy: Copy) -> list[Selected]:
+    """Resolve the sources of a copy.
+
+    Raises:
+        MissingSource: a source without wildcards does not exist; wildcards may match nothing.
+    """
+    found: list[Selected] = []
+    for source in copy.sources:
+        pivot = source.partition("/./")[0] if copy.parents and "/./" in source else ""
+        pattern = source.replace("/./", "/", 1) if pivot else source
+        wild = has_wildcard(pattern)
+        paths = tree.glob(pattern, match) if wild else [clean_path(pattern)]
+        for path in paths:
+            real = tree.resolve(path)
+            facts = _facts(tree, real)
+            prefix = _prefix(path, clean_path(pivot), directory=stat.S_ISDIR(facts.st_mode)) if copy.parents else ""
+            name = posixpath.basename(path)
+            found.append(Selected(real, name, prefix, stat.S_ISDIR(facts.st_mode), _excluder(copy.exclude)))
+    return found
+
+
+def _prefix(path: str, pivot: str, *, directory: bool) -> str:
+    kept = path.removeprefix(pivot).lstrip("/") if pivot else path
+    return kept if directory else posixpath.dirname(kept)
+
+
+def _facts(tree: SourceTree, path: str) -> os.stat_result:
+    for entry in tree.walk(path):
+        return entry.facts
+    raise MissingSource(path)
+
+
+def _excluder(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
+    if not patterns:
+        return None
+    from lamina.build.dockerfile.ignore import IgnoreMatcher
+
+    return IgnoreMatcher.from_patterns(patterns).excluded
+
+
+def content_digest(tree: SourceTree, copy: Copy, digests: FileDigests | None = None) -> Digest:
+    """The digest of everything a copy selects."""
+    hasher = hashlib.sha256()
+
+    def add(*parts: bytes) -> None:
+        for part in parts:
+            hasher.update(len(part).to_bytes(8, "big"))
+            hasher.update(part)
+
+    for source in select(tree, copy):
+        add(b"source", os.fsencode(source.name if not source.is_directory else ""), os.fsencode(source.prefix))
+        for entry in source.entries(tree):
+            add(os.fsencode(entry.relative), *_fingerprint(tree, entry, copy.keep_owner, digests))
+    return Digest.from_hasher(hasher)
+
+
+def _fingerprint(tree: SourceTree, entry: Entry, keep_owner: bool, digests: FileDigests | None) -> Iterator[bytes]:
+    facts = entry.facts
+    yield str(facts.st_mode).encode()
+    if keep_owner:
+        yield f"{facts.st_uid}:{facts.st_gid}".encode()
+        yield from _attributes(entry)
+    if stat.S_ISREG(facts.st_mode):
+        yield _file_digest(tree, entry, digests)
+    elif stat.S_ISLNK(facts.st_mode):
+        yield os.fsencode(entry.readlink())
+    elif stat.S_ISCHR(facts.st_mode) or stat.S_ISBLK(facts.st_mode):
+        yield str(facts.st_rdev).encode()
+
+
+def _attributes(entry: Entry) -> Iterator[bytes]:
+    path = f"/proc/self/fd/{entry.directory_fd}/{entry.name}"
+    try:
+        names = sorted(os.listxattr(path, follow_symlinks=False))
+    except OSError:
+        return
+    for name in names:
+        if is_copied_attribute(name):
+            yield os.fsencode(name)
+            yield os.getxattr(path, name, follow_symlinks=False)
+
+
+def is_copied_attribute(name: str) -> bool:
+    """Whether an extended attribute travels with a copy: users' own and file capabilities."""
+    return name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay."))
+
+
+def _file_digest(tree: SourceTree, entry: Entry, digests: FileDigests | None) -> bytes:
+    path = os.path.join(tree.root, entry.path)
+    if digests is not None and (known := digests.get(path, entry.facts)) is not None:
+        return known
+    fd = entry.open()
+    try:
+        hasher = hashlib.sha256()
+        while data := os.read(fd, _CHUNK):
+            hasher.update(data)
+            if len(data) >= entry.facts.st_size:
+                break
+    finally:
+        os.close(fd)
+    digest = hasher.digest()
+    if digests is not None:
+        digests.put(path, entry.facts, digest)
+    return digest
