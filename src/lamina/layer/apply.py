@@ -25,13 +25,10 @@ from lamina.layer.entry import BadArchive, Kind, TarEntry
 from lamina.layer.limits import DEFAULT_LIMITS, LayerLimit, Limits
 from lamina.layer.paths import UnsafeEntry, clean
 from lamina.layer.reader import TarReader
+from lamina.layer.xattrs import HOST_XATTRS, steers_store
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_TIME = (1 << 40) * 1_000_000_000
-# Attributes by which fuse-overlayfs and rootless stores keep ownership; from an archive they would forge it.
-_FORGED_XATTRS = ("user.fuseoverlayfs.", "user.containers.override_stat")
-# Attributes that belong to the host, not to an image; replacing a directory's attributes leaves them alone.
-_HOST_XATTRS = frozenset(("security.selinux", "security.evm"))
 _XATTR_REFUSALS = frozenset((errno.EOPNOTSUPP, errno.EPERM, errno.EACCES))
 
 
@@ -549,7 +546,7 @@ class _Applier:
 
     def _set_xattrs(self, target: int | str, xattrs: Mapping[str, bytes]) -> None:
         for key, value in xattrs.items():
-            if whiteout.is_overlay_xattr(key) or key.startswith(_FORGED_XATTRS):
+            if steers_store(key):
                 self.xattrs_skipped += 1
                 continue
             try:
@@ -760,7 +757,7 @@ class _Applier:
         except OSError:
             return
         for key in present:
-            if key not in keep and key not in _HOST_XATTRS and not whiteout.is_overlay_xattr(key):
+            if key not in keep and key not in HOST_XATTRS and not steers_store(key):
                 try:
                     os.removexattr(fd, key)
                 except OSError as error:

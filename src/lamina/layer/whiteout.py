@@ -61,11 +61,6 @@ def opaque_xattr(*, userxattr: bool) -> str:
     return OPAQUE_USER_XATTR if userxattr else OPAQUE_XATTR
 
 
-def is_overlay_xattr(name: str) -> bool:
-    """Attributes by which overlayfs steers itself; they must never travel in a layer (threat 7)."""
-    return name.startswith(OVERLAY_PREFIXES)
-
-
 def is_overlay_whiteout(st: os.stat_result) -> bool:
     """A character device 0:0, which overlayfs takes as a deleted name."""
     return stat.S_ISCHR(st.st_mode) and st.st_rdev == 0

@@ -1,0 +1,48 @@
+"""Which extended attributes belong to an image, and which to the host or the storage driver."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from lamina.layer.whiteout import OVERLAY_PREFIXES
+
+# fuse-overlayfs and rootless stores keep ownership in these; in an archive they would forge it.
+STORE_XATTRS = (*OVERLAY_PREFIXES, "user.fuseoverlayfs.", "user.containers.override_")
+HOST_XATTRS = frozenset(("security.selinux", "security.evm"))
+"""Labels and signatures that the host's own policy puts on files."""
+
+_ABSENT = frozenset((errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENODATA))
+
+
+def steers_store(name: str) -> bool:
+    """Attributes by which overlay stores steer themselves: never taken from an archive, never put into one."""
+    return name.startswith(STORE_XATTRS)
+
+
+def read_xattrs(target: int | str) -> dict[str, bytes]:
+    """Read the attributes that travel in a layer, sorted by name.
+
+    Args:
+        target: a descriptor, or a path whose last component is not followed.
+
+    Returns:
+        Names and values; empty when the file system has none.
+    """
+    follow = isinstance(target, int)
+    try:
+        names = os.listxattr(target) if follow else os.listxattr(target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return {}
+        raise
+    found: dict[str, bytes] = {}
+    for name in sorted(names):
+        if name in HOST_XATTRS or name.startswith(STORE_XATTRS):
+            continue
+        try:
+            found[name] = os.getxattr(target, name) if follow else os.getxattr(target, name, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+    return found
