@@ -1,0 +1,1 @@
+"""The registry server: the distribution protocol over a content store and a metadata database."""

@@ -1,0 +1,1 @@
+"""The registry's metadata: what each repository holds, in one transactional database."""

@@ -1,0 +1,66 @@
+"""Open the registry database: transactions that really are, durable commits, a schema that is checked (F21)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine, make_url
+
+from lamina.registry.errors import NewerSchema
+from lamina.registry.metadata import schema
+
+#: How long a writer waits for another process's transaction, in milliseconds.
+BUSY_TIMEOUT: Final = 30_000
+
+
+def open_engine(url: str, *, connections: int = 16) -> Engine:
+    """An engine for `sqlite:///PATH` or any database that SQLAlchemy speaks to, its tables present and current.
+
+    Raises:
+        NewerSchema: a newer lamina wrote it.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = sa.create_engine(
+            parsed,
+            connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT / 1000},
+            poolclass=sa.pool.QueuePool,
+            pool_size=connections,
+            max_overflow=0,
+        )
+        _tame_sqlite(engine)
+        if parsed.database:
+            os.close(os.open(parsed.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    else:
+        engine = sa.create_engine(parsed, pool_size=connections, max_overflow=0, pool_pre_ping=True)
+    _migrate(engine)
+    return engine
+
+
+def _tame_sqlite(engine: Engine) -> None:
+    """Take transaction control from the driver; write transactions lock at their start, so they never deadlock."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get("lamina_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _migrate(engine: Engine) -> None:
+    """Bring the schema to this version; there is one so far, so an older one cannot exist."""
+    with engine.connect().execution_options(lamina_write=True) as connection, connection.begin():
+        schema.schema_version.create(connection, checkfirst=True)
+        found = connection.execute(sa.select(schema.schema_version.c.version)).scalar()
+        if found is None:
+            schema.metadata.create_all(connection)
+            connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))
+        elif found > schema.SCHEMA_VERSION:
+            raise NewerSchema(found, schema.SCHEMA_VERSION)

@@ -1,0 +1,146 @@
+"""The registry as a process: sockets, event loop, sweep, graceful end (F22)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from aiohttp import web
+
+from lamina.registry.access import AccessPolicy, Everybody
+from lamina.registry.api.call import Threads
+from lamina.registry.api.dispatch import Dispatcher
+from lamina.registry.config import MIB, RegistryConfig
+from lamina.registry.service import Registry, open_registry
+
+logger = logging.getLogger("lamina.registry")
+_BACKLOG: Final = 1024
+
+
+@asynccontextmanager
+async def serving(
+    registry: Registry,
+    listener: socket.socket,
+    *,
+    policy: AccessPolicy | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[None]:
+    """Serve a registry on a listening socket while the context lasts; leaving it drains (F22).
+
+    Running requests get `drain_timeout` seconds to end; new connections are refused at once. What an upload
+    had received when it was cut stays, and is resumed from a later server.
+    """
+    config = registry.config
+    with (
+        ThreadPoolExecutor(config.threads, "registry-quick") as quick,
+        ThreadPoolExecutor(config.threads, "registry-bulk") as bulk,
+    ):
+        threads = Threads(quick, bulk)
+        server = web.Server(
+            Dispatcher(registry, policy or Everybody(), threads),
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=config.keepalive_timeout,
+            read_bufsize=MIB,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=config.drain_timeout)
+        await runner.setup()
+        sweeper = asyncio.create_task(_sweep(registry, quick))
+        try:
+            await web.SockSite(runner, listener, ssl_context=tls, backlog=_BACKLOG).start()
+            yield
+        finally:
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+            await runner.cleanup()
+
+
+async def _sweep(registry: Registry, executor: ThreadPoolExecutor) -> None:
+    """Remove abandoned uploads, now and then (F15)."""
+    while True:
+        try:
+            removed = await asyncio.get_running_loop().run_in_executor(executor, registry.uploads.sweep)
+            if removed:
+                logger.info("removed %d abandoned uploads", removed)
+        except Exception:
+            logger.exception("the sweep of abandoned uploads failed")
+        await asyncio.sleep(registry.config.sweep_interval)
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening TCP socket; `shared` lets several processes listen on one port.
+
+    Raises:
+        OSError: the address is taken or not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def run(registry: Registry, listener: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    import uvloop
+
+    async def main() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with serving(registry, listener, tls=tls):
+            await stop.wait()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+def serve(
+    host: str,
+    port: int,
+    root: str,
+    *,
+    config: RegistryConfig | None = None,
+    database: str = "",
+    tls: ssl.SSLContext | None = None,
+    ready: Callable[[str, int], None] | None = None,
+) -> None:
+    """Open the registry in `root` and serve it until SIGTERM or SIGINT.
+
+    Args:
+        host: an address of this machine.
+        port: 0 takes a free one.
+        root: the data directory.
+        config: limits and switches.
+        database: an SQLAlchemy URL for the metadata, when it is not to live in `root`.
+        tls: serve HTTPS.
+        ready: told the address once connections are accepted.
+
+    Raises:
+        OSError: the address is taken or not of this machine.
+        NewerSchema: a newer lamina wrote the database.
+    """
+    with listen(host, port) as listener:
+        registry = open_registry(root, config, database=database)
+        try:
+            if ready:
+                ready(*listener.getsockname()[:2])
+            run(registry, listener, tls=tls)
+        finally:
+            registry.close()
