@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from lamina.errors import NotFound
 from lamina.progress import ProgressSink
 from lamina.spec.config import ImageConfig
 from lamina.spec.descriptor import Descriptor
 from lamina.spec.digest import Digest
 from lamina.spec.manifest import Index, Manifest
 from lamina.spec.reference import Repository
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 class Readable(Protocol):
@@ -126,4 +130,88 @@ class Sink(Protocol):
 
     def put_manifest(self, manifest: Manifest | Index, *, named: bool) -> None:
         """Store a manifest; `named` moves the sink's name (tag) to it."""
+        ...
+
+
+class MissingChild(NotFound):
+    """An index names a manifest that this source does not hold (a sparse index)."""
+
+    def __init__(self, child: Descriptor) -> None:
+        platform = f" ({child.platform})" if child.platform else ""
+        super().__init__(f"manifest {child.digest}{platform} is named by the index but not held here")
+        self.child = child
+
+
+def is_index(content: Image | ImageIndex) -> TypeIs[ImageIndex]:
+    """Tell the two kinds apart without touching a lazy member."""
+    return hasattr(type(content), "child")
+
+
+def descriptor_of(content: Image | ImageIndex) -> Descriptor:
+    """The descriptor of an image's manifest or of an index."""
+    return content.index.descriptor if is_index(content) else content.manifest.descriptor
+
+
+# Optional powers: a backend that has one says so by having the member; `copy` asks with isinstance.
+
+
+class RawConfig(Protocol):
+    """An image whose config may be any blob (an OCI artifact)."""
+
+    config_bytes: bytes
+
+
+@runtime_checkable
+class ResumableLayer(Protocol):
+    """A layer that can be read from the middle."""
+
+    def open_at(self, offset: int) -> Readable:
+        """The blob's bytes from `offset` on; the caller checks the digest of the whole."""
+        ...
+
+
+@runtime_checkable
+class ResumableOpener(Protocol):
+    """What `Sink.put_blob` is given for a `ResumableLayer`: callable, and able to start in the middle."""
+
+    def __call__(self) -> Readable:
+        """The whole blob, verified while read."""
+        ...
+
+    def at(self, offset: int) -> Readable:
+        """The blob from `offset` on; the caller checks the digest of the whole."""
+        ...
+
+
+@runtime_checkable
+class PendingLayer(Protocol):
+    """A layer whose blob is compressed while it is read; `descriptor` is known (cheaply) only once `pending` is False.
+
+    Asking a pending layer for its `descriptor` makes the blob too, without sending it anywhere.
+    """
+
+    def is_pending(self) -> bool:
+        """Whether the blob has still to be made."""
+        ...
+
+    def stream(self) -> Readable:
+        """The blob while it is made; after its last byte `descriptor` is known."""
+        ...
+
+
+@runtime_checkable
+class StreamSink(Protocol):
+    """A sink that takes blobs whose digest is not known yet."""
+
+    def put_stream(self, open_: Callable[[], Readable], report: ProgressSink) -> Descriptor:
+        """Store a blob and say what it was; the media type of the result means nothing."""
+        ...
+
+
+@runtime_checkable
+class ImageSink(Protocol):
+    """A sink that wants to see an image before its blobs arrive, because it unpacks layers and checks diffIDs."""
+
+    def begin_image(self, image: Image) -> None:
+        """Told once for each image, in copy order, before any of its blobs."""
         ...

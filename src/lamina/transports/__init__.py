@@ -1,0 +1,1 @@
+"""Where images come from and go to: registries, layouts, archives, the local store."""

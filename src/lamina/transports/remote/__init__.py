@@ -1,0 +1,1 @@
+"""Registries over the OCI distribution protocol, as a client."""

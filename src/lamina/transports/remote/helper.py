@@ -1,0 +1,106 @@
+"""Credential helpers: programs `docker-credential-NAME` that keep secrets outside of config.json."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lamina.errors import Invalid, Unavailable
+from lamina.transports.remote.credentials import Credential
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TOKEN_USER: Final = "<token>"  # noqa: S105 - the user name that marks an identity token
+_NOT_FOUND: Final = "credentials not found in native keychain"
+_TIMEOUT: Final = 60.0
+
+
+class HelperFailed(Unavailable):
+    """A credential helper is missing, hangs, fails or answers nonsense."""
+
+    def __init__(self, program: str, problem: str) -> None:
+        super().__init__(f"error getting credentials - {program}: {problem}")
+        self.program = program
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialHelper:
+    """One helper; `environment` is all that it sees of ours (threat 38)."""
+
+    name: str
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise Invalid(f"invalid credential helper name {self.name!r}")
+
+    @property
+    def program(self) -> str:
+        """The name of the executable."""
+        return f"docker-credential-{self.name}"
+
+    def get(self, server: str) -> Credential | None:
+        """The credential for a server key, or None when the helper has none.
+
+        Raises:
+            HelperFailed: the program is missing or fails otherwise.
+        """
+        status, output = self._run("get", server)
+        if status != 0:
+            if _NOT_FOUND in output:
+                return None
+            raise HelperFailed(self.program, output.strip()[:500] or f"exit status {status}")
+        try:
+            answer: Any = json.loads(output)
+            username, secret = answer["Username"], answer["Secret"]
+        except (ValueError, KeyError, TypeError):
+            raise HelperFailed(self.program, "its answer is no credential") from None
+        if not isinstance(username, str) or not isinstance(secret, str):
+            raise HelperFailed(self.program, "its answer is no credential")
+        if username == _TOKEN_USER:
+            return Credential(identity_token=secret)
+        credential = Credential(username, secret)
+        return None if credential.empty else credential
+
+    def store(self, server: str, credential: Credential) -> None:
+        """Keep a credential."""
+        token = credential.identity_token
+        entry = {
+            "ServerURL": server,
+            "Username": _TOKEN_USER if token else credential.username,
+            "Secret": token or credential.password,
+        }
+        status, output = self._run("store", json.dumps(entry))
+        if status != 0:
+            raise HelperFailed(self.program, output.strip()[:500] or f"exit status {status}")
+
+    def erase(self, server: str) -> bool:
+        """Forget a server; False when the helper did not know it."""
+        status, output = self._run("erase", server)
+        if status != 0 and _NOT_FOUND not in output:
+            raise HelperFailed(self.program, output.strip()[:500] or f"exit status {status}")
+        return status == 0
+
+    def _run(self, verb: str, given: str) -> tuple[int, str]:
+        path = shutil.which(self.program, path=self.environment.get("PATH", ""))
+        if path is None:
+            raise HelperFailed(self.program, "executable file not found in $PATH")
+        try:
+            done = subprocess.run(
+                [path, verb],
+                input=given.encode(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=dict(self.environment),
+                timeout=_TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise HelperFailed(self.program, f"no answer within {_TIMEOUT:.0f} seconds") from None
+        except OSError as error:
+            raise HelperFailed(self.program, error.strerror or str(error)) from None
+        return done.returncode, done.stdout[: 64 << 10].decode(errors="replace")
