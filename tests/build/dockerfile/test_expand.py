@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.expand import Mode, expand
 from lamina.build.dockerfile.patterns import MAX_RESULT, ShellPattern
@@ -131,7 +132,7 @@ ENV = {
 )
 def test_forms(word: str, text: str | None) -> None:
     if text is None:
-        with pytest.raises(DockerfileError, match="^failed to process "):
+        with pytest.raises(DockerfileError, match=r"^failed to process "):
             expand(word, ENV)
     else:
         assert expand(word, ENV).text == text
@@ -177,7 +178,7 @@ def test_splitting(text: str, words: list[str]) -> None:  # D18 needs it: EXPOSE
 
 def test_which_variables_were_used() -> None:  # D48 UndefinedVar
     result = expand("$HOME ${A:-$B} '$C' ${EMPTY}", ENV)
-    assert (result.matched, result.unmatched) == ({"HOME", "EMPTY"}, {"A", "B"})
+    assert (set(result.matched), set(result.unmatched)) == ({"HOME", "EMPTY"}, {"A", "B"})
 
 
 def test_backtick_escapes() -> None:

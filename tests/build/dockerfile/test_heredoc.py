@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.heredoc import Heredoc, parse_mark
 from lamina.build.dockerfile.instructions import Copy, OnBuild, Run
@@ -62,7 +63,7 @@ def test_other_instructions_have_none() -> None:
 
 @pytest.mark.parametrize("text", ["RUN <<EOF\na", "COPY <<A <<B /\na\nA\nb", "RUN <<-EOF\n EOF"])
 def test_unterminated(text: str) -> None:
-    with pytest.raises(DockerfileError, match="^unterminated heredoc$") as caught:
+    with pytest.raises(DockerfileError, match=r"^unterminated heredoc$") as caught:
         parse(f"FROM x\n{text}")
     assert caught.value.line == 2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.ignore import IgnoreMatcher
 
@@ -72,7 +73,7 @@ def test_rules(text: str, path: str, excluded: bool) -> None:  # D41
     ("text", "line"), [("a\n!\nb", 2), ("! ", 1), ("!/", 1), ("a\n\n[", 3), ("[z-a]", 1), ("a\\", 1)]
 )
 def test_wrong_rules(text: str, line: int) -> None:  # D41
-    with pytest.raises(DockerfileError, match="illegal exclusion pattern|syntax error in pattern") as caught:
+    with pytest.raises(DockerfileError, match=r"illegal exclusion pattern|syntax error in pattern") as caught:
         IgnoreMatcher.from_text(text)
     assert caught.value.line == line
     assert caught.value.excerpt().startswith(f".dockerignore:{line}\n")

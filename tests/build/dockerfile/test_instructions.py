@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 import pytest
+
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.instructions import (
     Add,
@@ -78,7 +79,7 @@ def test_names_of_stages(name: str) -> None:  # D06
 
 def test_only_arg_may_come_before_from() -> None:  # D06
     assert [i.NAME for i in parse("ARG a\nARG b\nFROM x").instructions] == ["ARG", "ARG", "FROM"]
-    with pytest.raises(DockerfileError, match="^no build stage in current context$") as caught:
+    with pytest.raises(DockerfileError, match=r"^no build stage in current context$") as caught:
         parse("ARG a\nENV a=b\nFROM x")
     assert caught.value.line == 2
 
@@ -96,10 +97,10 @@ def test_arg() -> None:  # D07
 
 @pytest.mark.parametrize("name", ["ENV", "LABEL"])
 def test_pairs(name: str) -> None:  # D08, D17
-    kind = Env if name == "ENV" else Label
-
     def pairs(text: str) -> list[tuple[str, str, bool]]:
-        return [(p.key, p.value, p.legacy) for p in one(f"{name} {text}", kind).pairs]
+        line = f"{name} {text}"
+        found = one(line, Env).pairs if name == "ENV" else one(line, Label).pairs
+        return [(p.key, p.value, p.legacy) for p in found]
 
     assert pairs("a=b c=d") == [("a", "b", False), ("c", "d", False)]
     assert pairs("a=\"b c\" d=e\\ f g='h i' j=") == [
@@ -148,8 +149,7 @@ def test_old_form_of_label() -> None:  # S33
     ],
 )
 def test_exec_and_shell_form(rest: str, words: tuple[str, ...], shell_form: bool) -> None:  # D05
-    for name, kind in (("CMD", Cmd), ("ENTRYPOINT", Entrypoint)):
-        command = one(f"{name} {rest}", kind).command
+    for command in (one(f"CMD {rest}", Cmd).command, one(f"ENTRYPOINT {rest}", Entrypoint).command):
         assert (command.words, command.shell_form) == (words, shell_form)
     if words:
         command = one(f"RUN {rest}", Run).command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lamina.build.dockerfile.directives import detect_syntax
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.instructions import Run
@@ -32,7 +33,7 @@ def test_keywords_in_any_case_and_indented() -> None:  # D01
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only\n  # comments\n", "\ufeff", "# escape=`\n"])
 def test_a_file_without_instructions_is_an_error(text: str) -> None:  # D01
-    with pytest.raises(DockerfileError, match="^file with no instructions$"):
+    with pytest.raises(DockerfileError, match=r"^file with no instructions$"):
         parse(text)
 
 

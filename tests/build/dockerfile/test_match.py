@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lamina.build.dockerfile.match import BadPattern, PathPattern, clean_path, has_wildcard, match
 
 
@@ -50,7 +51,7 @@ def test_like_go(pattern: str, path: str, wanted: bool) -> None:
     "pattern", ["[", "[]", "[]a]", "[^", "[^]", "[-]", "[x-]", "[-x]", "[a-b-c]", "a[", "\\", "a\\", "[\\"]
 )
 def test_malformed(pattern: str) -> None:
-    with pytest.raises(BadPattern, match="^syntax error in pattern "):
+    with pytest.raises(BadPattern, match=r"^syntax error in pattern "):
         match(pattern, "a")
 
 

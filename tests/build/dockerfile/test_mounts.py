@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.expand import Mode, expand
 from lamina.build.dockerfile.instructions import Mount, Run
@@ -13,7 +14,8 @@ from lamina.build.dockerfile.parser import parse
 class Variables:
     """Expands from a fixed environment."""
 
-    env = {"DIR": "/dir", "KIND": "cache"}
+    def __init__(self) -> None:
+        self.env = {"DIR": "/dir", "KIND": "cache"}
 
     def word(self, text: str) -> str:
         return expand(text, self.env).text
