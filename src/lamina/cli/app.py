@@ -126,13 +126,15 @@ def _help_topic(ctx: Context, topic: Sequence[str]) -> None:
     if name in GROUPS:
         ctx.stdout.write(group_help(name))
     elif name in BY_NAME:
-        ctx.stdout.write(command_help(name, BY_NAME[name], load(BY_NAME[name]), _width(ctx)))
+        entry = BY_NAME[name]
+        ctx.stdout.write(command_help(entry.shown(name), entry, load(entry), _width(ctx)))
     else:
         raise UsageError(f"unknown help topic: {name}", status=1)
 
 
 def _invocation(ctx: Context, name: str, arguments: Sequence[str]) -> Invocation | None:
     entry = BY_NAME[name]
+    name = entry.shown(name)
     found = load(entry)
     parser = FlagParser(flags_of(found.options), interspersed=found.interspersed)
     parsed = _parse(name, found.usage, parser, arguments)
@@ -221,7 +223,7 @@ def _distance(one: str, other: str) -> int:
 
 def _note_short_help(ctx: Context, parsed: Parsed) -> None:
     if parsed.help_by_short:
-        ctx.stderr.write("Flag shorthand -h has been deprecated, use --help\n")
+        ctx.stdout.write("Flag shorthand -h has been deprecated, use --help\n")
 
 
 def _width(ctx: Context) -> int:

@@ -31,6 +31,11 @@ class Entry(NamedTuple):
         """All full names, the canonical one first."""
         return (self.path, *self.also)
 
+    def shown(self, name: str) -> str:
+        """The name that help quotes: aliases in the command's own group (`image list`) appear as the path."""
+        group, _, word = self.path.partition(" ")
+        return self.path if word and name.startswith(group + " ") else name
+
 
 GROUPS: dict[str, str] = {
     "builder": "Manage builds",

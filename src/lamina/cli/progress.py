@@ -145,8 +145,7 @@ def bar(current: int, total: int | None, columns: int) -> str:
         # Docker drops the bar on narrow terminals; half of one still tells more than numbers alone.
         return numbers
     filled = current * BAR // total
-    arrow = "=" * filled + (">" if filled < BAR else "")
-    return f"[{arrow:<{BAR}}] {numbers}"
+    return f"[{'=' * filled}>{' ' * (BAR - filled)}] {numbers}"
 
 
 def transfer_progress(ctx: Context, stream: TextIO, *, quiet: bool = False) -> ProgressRenderer:

@@ -25,18 +25,13 @@ def command_help(name: str, entry: Entry, command: AnyCommand, width: int) -> st
     """The help page of a command, called by one of its names."""
     parts = [usage_line(name, command.usage), command.description or entry.summary]
     if len(entry.names) > 1:
-        parts.append("Aliases:\n  " + ", ".join(f"{PROGRAM} {other}" for other in alias_order(entry)))
+        parts.append("Aliases:\n  " + ", ".join(f"{PROGRAM} {other}" for other in entry.names))
     flags = flags_of(command.options)
     if command.shows_help_flag:
         flags = sorted([*flags, Flag("", HELP.name, "", HELP.help, HELP.kind, False)], key=lambda item: item.name)
     if options := flag_usages(flags, width):
         parts.append("Options:\n" + options)
     return "\n\n".join(parts) + "\n"
-
-
-def alias_order(entry: Entry) -> tuple[str, ...]:
-    """The canonical name, then the others as the table lists them."""
-    return entry.names
 
 
 def group_help(group: str) -> str:

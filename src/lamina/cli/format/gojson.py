@@ -6,16 +6,15 @@ leave `<>&` alone; `--format json` of a list command escapes them (`"\u003cnone\
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring
 from typing import Any
 
 from lamina.cli.format.gotemplate.values import TYPED_NIL, Struct
 
-_HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
-_ALWAYS = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\x7f": "\x7f"}
-_EXPONENT = re.compile(r"e([+-])0?(\d+)")
+_ALWAYS = {0x2028: "\\u2028", 0x2029: "\\u2029"}
+_HTML = {**_ALWAYS, ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 
 
 def marshal(value: Any, *, escape_html: bool = False, indent: int | None = None) -> str:
@@ -23,40 +22,66 @@ def marshal(value: Any, *, escape_html: bool = False, indent: int | None = None)
 
     Keys keep the order in which they stand: a dict here usually is a Go struct. Producers sort their maps.
     """
-    text = json.dumps(
-        _plain(value),
-        ensure_ascii=False,
-        indent=indent,
-        separators=(",", ": " if indent else ":"),
-        default=str,
-    )
-    for char, escaped in _ALWAYS.items():
-        text = text.replace(char, escaped)
-    if escape_html:
-        for char, escaped in _HTML.items():
-            text = text.replace(char, escaped)
-    return text.encode("utf-8", "replace").decode() if any("\ud800" <= c <= "\udfff" for c in text) else text
+    out: list[str] = []
+    _write(value, out, "" if indent is None else "\n", " " * (indent or 0), _HTML if escape_html else _ALWAYS)
+    return "".join(out)
 
 
-class _Float(float):
-    """A float that the json module prints in Go's form."""
+def _write(value: Any, out: list[str], newline: str, step: str, escapes: Mapping[int, str]) -> None:
+    """Appends a value; `newline` is "" for compact output, else a line break with the current indentation."""
+    if value is None or value is TYPED_NIL:
+        out.append("null")
+    elif isinstance(value, bool):
+        out.append("true" if value else "false")
+    elif isinstance(value, int):
+        out.append(str(int(value)))
+    elif isinstance(value, float):
+        out.append(_number(value))
+    elif isinstance(value, Struct):
+        _write(value.as_json(), out, newline, step, escapes)
+    elif isinstance(value, Mapping):
+        parts = [(_text(str(key), escapes) + (": " if newline else ":"), item) for key, item in value.items()]
+        _write_items("{", "}", parts, out, newline, step, escapes)
+    elif isinstance(value, list | tuple):
+        _write_items("[", "]", [("", item) for item in value], out, newline, step, escapes)
+    else:
+        out.append(_text(str(value), escapes))
 
-    def __repr__(self) -> str:
-        value = float(self)
-        if value == int(value) and abs(value) < 1e21:
-            return str(int(value))
-        return _EXPONENT.sub(r"e\1\2", float.__repr__(self))
+
+def _write_items(
+    opening: str,
+    closing: str,
+    items: Sequence[tuple[str, Any]],
+    out: list[str],
+    newline: str,
+    step: str,
+    escapes: Mapping[int, str],
+) -> None:
+    out.append(opening)
+    inner = newline + step if newline else ""
+    for position, (prefix, item) in enumerate(items):
+        out.append(f"{',' if position else ''}{inner}{prefix}")
+        _write(item, out, inner, step, escapes)
+    out.append((newline if items else "") + closing)
 
 
-def _plain(value: Any) -> Any:
-    if value is TYPED_NIL:
-        return None
-    if isinstance(value, Struct):
-        return {name: _plain(item) for name, item in value.as_json().items()}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and value == value and abs(value) != float("inf"):  # noqa: PLR0124 - NaN test
-        return _Float(value)
-    return value
+def _text(value: str, escapes: Mapping[int, str]) -> str:
+    text = encode_basestring(value).translate(escapes)
+    if text.isascii():
+        return text
+    # Go replaces bytes that are not UTF-8; they reach us as lone surrogates.
+    return "".join("\\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
+
+
+def _number(value: float) -> str:
+    """Shortest digits; an exponent below 1e-6 and from 1e21 on, without a leading zero."""
+    if math.isnan(value) or math.isinf(value):
+        raise ValueError(f"json: unsupported value: {value}")
+    if value == 0 or 1e-6 <= abs(value) < 1e21:
+        from decimal import Decimal
+
+        return f"{int(value)}" if value == int(value) and abs(value) < 2**53 else f"{Decimal(repr(value)):f}"
+    mantissa, _, exponent = repr(value).partition("e")
+    if not exponent:
+        return mantissa
+    return f"{mantissa}e{exponent[0]}{exponent[1:].lstrip('0')}"

@@ -64,7 +64,12 @@ def parse_number(text: str) -> int | float | complex:
     if text.endswith("i"):
         return complex(0, float(parse_number(text[:-1]).real))
     if _INTEGER.fullmatch(text):
-        return _integer(text)
+        value = _integer(text)
+        if not -(2**63) <= value < 2**64:
+            from lamina.cli.format.gotemplate.printf import quote
+
+            raise ValueError(f"integer overflow: {quote(text)}")
+        return value
     if _HEX_FLOAT.fullmatch(text):
         return float.fromhex(text.replace("_", ""))
     if _FLOAT.fullmatch(text):

@@ -148,7 +148,7 @@ class Evaluator:
             if len(node.pipe.declared) > 1:
                 raise self._error(f"can't use {value} to iterate over more than one variable")
             pairs = [(index, index) for index in range(value)]
-        elif value is None or value is TYPED_NIL:
+        elif value is None:
             pairs = []
         else:
             raise self._error(f"range can't iterate over {show(value)}")
@@ -268,11 +268,14 @@ class Evaluator:
 
     def _fields(self, receiver: Any, names: Sequence[str], args: Sequence[Node], final: Any, dot: Any = MISSING) -> Any:
         dot = receiver if dot is MISSING else dot
+        known_type = type_name(receiver)
         for name in names[:-1]:
-            receiver = self._field(dot, name, (), MISSING, receiver)
-        return self._field(dot, names[-1], args, final, receiver)
+            holder, receiver = receiver, self._field(dot, name, (), MISSING, receiver, known_type)
+            # What comes out of a map has the map's element type.
+            known_type = "interface {}" if isinstance(holder, Mapping) else type_name(receiver)
+        return self._field(dot, names[-1], args, final, receiver, known_type)
 
-    def _field(self, dot: Any, name: str, args: Sequence[Node], final: Any, receiver: Any) -> Any:
+    def _field(self, dot: Any, name: str, args: Sequence[Node], final: Any, receiver: Any, known_type: str) -> Any:
         given = len(args) > 1 or final is not MISSING
         if receiver is None or receiver is TYPED_NIL:
             if receiver is None and not self._strict:
@@ -293,7 +296,7 @@ class Evaluator:
             if self._strict:
                 raise self._error(f"map has no entry for key {quote(name)}")
             return None
-        raise self._error(f"can't evaluate field {name} in type {type_name(receiver)}")
+        raise self._error(f"can't evaluate field {name} in type {known_type}")
 
     def _method(self, dot: Any, name: str, method: Callable[..., Any], args: Sequence[Node], final: Any) -> Any:
         wanted = [
@@ -314,6 +317,9 @@ class Evaluator:
         if node.name in {"and", "or"}:
             return self._short_circuit(dot, node.name, args, final)
         values = self._arguments(dot, node.name, function, args, final)
+        if node.name == "call" and values[0] is not None and not callable(values[0]):
+            self._at(command)
+            raise self._error(f"error calling call: non-function {args[1]} of type {type_name(values[0])}")
         try:
             return function.call(*values)
         except CallError as error:
@@ -394,5 +400,5 @@ class Evaluator:
         if kind == "[]string" and isinstance(value, (list, tuple)) and (is_string_list(value) or not value):
             return value
         if type_name(value) != kind:
-            raise self._error(f"wrong type for value; expected {kind}; found {type_name(value)}")
+            raise self._error(f"wrong type for value; expected {kind}; got {type_name(value)}")
         return value

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lamina.cli.format.gojson import marshal
-from lamina.cli.format.gotemplate.printf import show, sprint, sprintf, sprintln
+from lamina.cli.format.gotemplate.printf import sprint, sprintf, sprintln
 from lamina.cli.format.gotemplate.values import TYPED_NIL, Struct, truth, type_name
 
 
@@ -73,7 +73,7 @@ def _as_text(values: tuple[Any, ...]) -> str:
 
 def _len(value: Any) -> int:
     if value is None:
-        raise CallError("len of nil pointer")
+        raise CallError("reflect: call of reflect.Value.Type on zero Value")
     if isinstance(value, str):
         return len(value.encode("utf-8", "surrogateescape"))
     if isinstance(value, (list, tuple, Mapping)):
@@ -101,9 +101,13 @@ def _index(item: Any, *indexes: Any) -> Any:
         elif isinstance(item, (list, tuple)):
             item = item[_offset(index, len(item))]
         elif isinstance(item, Mapping):
+            if index is None:
+                raise CallError("value is nil; should be of type string")
             if not isinstance(index, str):
                 raise CallError(f"value has type {type_name(index)}; should be string")
-            item = item.get(index)
+            # A map[string]string answers with its zero value.
+            strings = bool(item) and all(isinstance(value, str) for value in item.values())
+            item = item.get(index, "" if strings else None)
         elif item is None or item is TYPED_NIL:
             raise CallError("index of nil pointer")
         else:
@@ -154,11 +158,11 @@ def _kind(value: Any) -> str:
 def _equal(first: Any, second: Any) -> bool:
     if (first is None or first is TYPED_NIL) or (second is None or second is TYPED_NIL):
         return (first is None or first is TYPED_NIL) and (second is None or second is TYPED_NIL)
+    if _kind(first) != _kind(second):
+        raise CallError("incompatible types for comparison")
     for value in (first, second):
         if isinstance(value, (list, tuple, Mapping)):
             raise CallError(f"non-comparable type {sprintf('%s', value)}: {type_name(value)}")
-    if _kind(first) != _kind(second):
-        raise CallError("incompatible types for comparison")
     return bool(first == second)
 
 
@@ -190,8 +194,6 @@ def _le(first: Any, second: Any) -> bool:
 def _call(function: Any, *values: Any) -> Any:
     if function is None:
         raise CallError("call of nil")
-    if not callable(function):
-        raise CallError(f"non-function {show(function)} of type {type_name(function)}")
     return function(*values)
 
 

@@ -61,6 +61,7 @@ class Parser:
         self._line = 1
         self._variables = ["$"]
         self._ranges = 0
+        self._action_line = 0
         self._depth = 0
         self.templates: dict[str, list[Node]] = {}
 
@@ -120,7 +121,12 @@ class Parser:
 
     def _unexpected(self, token: Token, context: str) -> TemplateSyntaxError:
         if token.kind is Kind.ERROR:
-            return self._error(token.text)
+            extra = ""
+            if self._action_line not in {0, token.line}:
+                extra = f" in action started at {self._name}:{self._action_line}"
+                if token.text.endswith(" action"):
+                    extra = extra.removeprefix(" in action")
+            return self._error(token.text + extra)
         return self._error(f"unexpected {token} in {context}")
 
     def _expect(self, kind: Kind, context: str) -> Token:
@@ -172,7 +178,10 @@ class Parser:
         if token.kind is Kind.TEXT:
             return Text(token.pos, token.text)
         if token.kind is Kind.LEFT_DELIM:
-            return self._action()
+            self._action_line = token.line
+            node = self._action()
+            self._action_line = 0
+            return node
         raise self._unexpected(token, "input")
 
     def _action(self) -> Node | None:
