@@ -35,6 +35,7 @@ from lamina.transports.remote.settings import ClientSettings
 
 Body = bytes | Callable[[], Iterable[bytes]] | None
 _IDLE: Final = 8
+_DRAIN: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +113,13 @@ class Response:
             self.close()
 
     def close(self) -> None:
-        """Give the connection back, or drop it when unread bytes are left on it."""
+        """Give the connection back; drop it when more than a little is left unread on it."""
         if self._raw.closed:
             return
         left = getattr(self._raw, "length_remaining", None)
-        if left is not None and left > 0:
+        if self.request.method == "HEAD" or (left is not None and left <= _DRAIN):
+            self._raw.drain_conn()  # http.client wants even an empty body read before the next request
+        else:
             self._raw.close()
         self._raw.release_conn()
 
