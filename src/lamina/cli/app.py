@@ -6,14 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from lamina.cli.command import AnyCommand, Command
-from lamina.cli.commands import BY_NAME, GROUPS, Entry, words
+from lamina.cli.commands import BY_NAME, GROUPS, PROGRAM, Entry, words
 from lamina.cli.context import Context
 from lamina.cli.failures import USAGE_STATUS, CliError, UsageError
 from lamina.cli.flags import FlagError, FlagParser, Options, Parsed, flag, flags_of
-from lamina.cli.usage import PROGRAM, command_help, group_help, program_help, usage_line
 from lamina.cli.values import BOOL
 
 NEAR = 2  # edits within which a mistyped command is worth a suggestion (cobra's distance)
@@ -29,8 +28,7 @@ class GlobalOptions(Options):
     version: bool = flag("version", "v", kind=BOOL, help="Print version information and quit")
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(NamedTuple):
     """A command ready to run.
 
     Attributes:
@@ -70,7 +68,7 @@ def resolve(ctx: Context, arguments: Sequence[str]) -> Invocation | None:
         return None
     if parsed.help or not rest or rest == ["help"]:
         _note_short_help(ctx, parsed)
-        ctx.stdout.write(program_help(_globals_for_help(ctx), _width(ctx)))
+        _show_program_help(ctx)
         return None
     if rest[0] == "help":
         _help_topic(ctx, rest[1:])
@@ -84,6 +82,27 @@ def _apply(ctx: Context, chosen: GlobalOptions) -> None:
     if chosen.config:
         ctx.config_dir = os.path.abspath(os.path.join(ctx.cwd, chosen.config))
     ctx.debug = ctx.debug or chosen.debug
+
+
+# The pages are laid out by `usage`, which a command that simply runs does not import.
+
+
+def _show_program_help(ctx: Context) -> None:
+    from lamina.cli.usage import program_help
+
+    ctx.stdout.write(program_help(_globals_for_help(ctx), _width(ctx)))
+
+
+def _show_group_help(ctx: Context, group: str) -> None:
+    from lamina.cli.usage import group_help
+
+    ctx.stdout.write(group_help(group))
+
+
+def _show_command_help(ctx: Context, name: str, entry: Entry, found: AnyCommand) -> None:
+    from lamina.cli.usage import command_help
+
+    ctx.stdout.write(command_help(name, entry, found, _width(ctx)))
 
 
 def _globals_for_help(ctx: Context) -> list[Any]:
@@ -107,7 +126,7 @@ def _walk(ctx: Context, rest: Sequence[str]) -> Invocation | None:
     parser = FlagParser(flags_of(GlobalOptions))
     parsed = _parse("", "[OPTIONS] COMMAND [ARG...]", parser, rest)
     if parsed.help:
-        ctx.stdout.write(program_help(_globals_for_help(ctx), _width(ctx)))
+        _show_program_help(ctx)
         return None
     raise _unknown(name, "")
 
@@ -116,7 +135,7 @@ def _group(ctx: Context, group: str, after: Sequence[str]) -> None:
     parsed = _parse(group, "", FlagParser(()), after)
     if parsed.help or not parsed.args:
         _note_short_help(ctx, parsed)
-        ctx.stdout.write(group_help(group))
+        _show_group_help(ctx, group)
         return
     raise _unknown(parsed.args[0], group)
 
@@ -124,10 +143,10 @@ def _group(ctx: Context, group: str, after: Sequence[str]) -> None:
 def _help_topic(ctx: Context, topic: Sequence[str]) -> None:
     name = " ".join(topic)
     if name in GROUPS:
-        ctx.stdout.write(group_help(name))
+        _show_group_help(ctx, name)
     elif name in BY_NAME:
         entry = BY_NAME[name]
-        ctx.stdout.write(command_help(entry.shown(name), entry, load(entry), _width(ctx)))
+        _show_command_help(ctx, entry.shown(name), entry, load(entry))
     else:
         raise UsageError(f"unknown help topic: {name}", status=1)
 
@@ -140,9 +159,11 @@ def _invocation(ctx: Context, name: str, arguments: Sequence[str]) -> Invocation
     parsed = _parse(name, found.usage, parser, arguments)
     if parsed.help:
         _note_short_help(ctx, parsed)
-        ctx.stdout.write(command_help(name, entry, found, _width(ctx)))
+        _show_command_help(ctx, name, entry, found)
         return None
     if complaint := found.arity.complaint(len(parsed.args)):
+        from lamina.cli.usage import usage_line
+
         raise UsageError(
             f"{PROGRAM}: '{PROGRAM} {name}' {complaint}\n\n{usage_line(name, found.usage)}\n\n{_more(name)}", status=1
         )
@@ -174,6 +195,8 @@ def _parse(name: str, usage: str, parser: FlagParser, arguments: Sequence[str]) 
     try:
         return parser.parse(arguments)
     except FlagError as error:
+        from lamina.cli.usage import usage_line
+
         line = usage_line(name, usage) if name else f"Usage:  {PROGRAM} {usage}"
         raise UsageError(f"{error}\n\n{line}\n\n{_more(name)}", status=USAGE_STATUS) from None
 

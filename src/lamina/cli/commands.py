@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+PROGRAM = "lamina"
+
 
 class Entry(NamedTuple):
     """One command.

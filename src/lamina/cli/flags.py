@@ -101,7 +101,6 @@ class FlagError(Exception):
     """A flag is unknown, malformed or has a bad value; the text is docker's."""
 
 
-@dataclass(slots=True)
 class Parsed:
     """What the parser found.
 
@@ -113,11 +112,14 @@ class Parsed:
         help_by_short: it was `-h`, which docker deprecates.
     """
 
-    values: dict[str, Any] = field(default_factory=dict)
-    given: set[str] = field(default_factory=set)
-    args: list[str] = field(default_factory=list)
-    help: bool = False
-    help_by_short: bool = False
+    __slots__ = ("args", "given", "help", "help_by_short", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.given: set[str] = set()
+        self.args: list[str] = []
+        self.help = False
+        self.help_by_short = False
 
 
 class FlagParser:

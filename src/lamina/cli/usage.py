@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lamina.cli.command import AnyCommand
-from lamina.cli.commands import BY_NAME, ENTRIES, GROUPS, Entry, children
+from lamina.cli.commands import BY_NAME, ENTRIES, GROUPS, PROGRAM, Entry, children
 from lamina.cli.flags import HELP, Flag, flags_of
 
-PROGRAM = "lamina"
 TAGLINE = "The whole container image system, without a daemon"
 SLOP = 5  # columns by which a last line may overrun rather than leave a short orphan
 
