@@ -37,7 +37,7 @@ class Blobs:
         if found is None:
             raise BlobUnknown(repository, digest)
         if found != size:
-            self._content.set_aside(digest)
+            self._content.verify(digest)
             raise DamagedContent(digest)
         return size
 

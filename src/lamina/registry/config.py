@@ -20,6 +20,8 @@ class RegistryConfig:
         max_uploads: upload sessions open at one time; past it 429 (threat 54, F15).
         upload_ttl: idle upload sessions older than this are removed by the sweep (R08, F15).
         sweep_interval: time between two sweeps.
+        scrub_interval: time between two passes that read and verify everything stored (F20); 0 for none.
+        scrub_pause: rest after each verified MiB, so that a pass leaves the disk to the clients.
         max_page: the most names one page of tags, catalog or referrers holds; `n` is clamped to it (threat 53).
         max_tags_per_push: the most `?tag=` parameters on one manifest push.
         cache_bytes: memory for manifests served from the cache.
@@ -39,6 +41,8 @@ class RegistryConfig:
     max_uploads: int = 10_000
     upload_ttl: float = 24 * 3600.0
     sweep_interval: float = 300.0
+    scrub_interval: float = 7 * 24 * 3600.0
+    scrub_pause: float = 0.005
     max_page: int = 10_000
     max_tags_per_push: int = 100
     cache_bytes: int = 64 * MIB

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import suppress
-from typing import Final
+from typing import BinaryIO, Final
 
 from lamina.spec.digest import HEX_LENGTH, Digest
-from lamina.store.backends.driver import ByteDriver
+from lamina.store.backends.driver import BlobNotFound, ByteDriver
 from lamina.store.backends.filesystem import FilesystemDriver
 from lamina.store.files import Files
 
 _PRIVATE: Final = 0o700
+_CHUNK: Final = 1 << 20
 
 
 def make_private(path: str) -> str:
@@ -47,11 +48,33 @@ class Content:
             upload.cancel()
             raise
 
-    def set_aside(self, digest: Digest) -> None:
-        """Damaged bytes are not found any more, so that a push of the same blob repairs it (F20)."""
+    def verify(self, digest: Digest) -> bool:
+        """Read a blob in full; a damaged one is set aside, so that a push of the same blob repairs it (F20).
+
+        Returns:
+            Whether it is whole. A blob that is not there is not damaged: True.
+        """
+        try:
+            file = self.driver.open(digest)
+        except BlobNotFound:
+            return True
+        with file:
+            hasher = digest.hasher()
+            while chunk := file.read(_CHUNK):
+                hasher.update(chunk)
+            if Digest.from_hasher(hasher, digest.algorithm) == digest:
+                return True
+            self._set_aside(digest, file)
+        return False
+
+    def _set_aside(self, digest: Digest, damaged: BinaryIO) -> None:
+        """Move the damaged file away, and no other: a push may have repaired the blob since it was opened."""
         path = self.driver.path(digest)
-        if path and self._quarantine:
-            with suppress(FileNotFoundError):
-                os.rename(path, os.path.join(make_private(self._quarantine), f"{digest.algorithm}-{digest.hex}"))
-        else:
+        if path is None or self._quarantine is None:
             self.driver.delete(digest)
+            return
+        aside = os.path.join(make_private(self._quarantine), f"{digest.algorithm}-{digest.hex}")
+        with suppress(FileNotFoundError):
+            os.rename(path, aside)
+            if not os.path.samestat(os.stat(aside), os.fstat(damaged.fileno())):
+                os.rename(aside, path)

@@ -73,7 +73,7 @@ class Manifests:
         except BlobNotFound:
             raise DamagedContent(digest) from None
         if Digest.of(data, digest.algorithm) != digest:
-            self._content.set_aside(digest)
+            self._content.verify(digest)
             raise DamagedContent(digest)
         self._bytes.put(digest, data)
         return data

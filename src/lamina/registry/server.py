@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
@@ -18,7 +18,9 @@ from lamina.registry.access import AccessPolicy, Everybody
 from lamina.registry.api.call import Threads
 from lamina.registry.api.dispatch import Dispatcher
 from lamina.registry.config import MIB, RegistryConfig
+from lamina.registry.scrub import Scrubber
 from lamina.registry.service import Registry, open_registry
+from lamina.registry.workers import supervise
 
 logger = logging.getLogger("lamina.registry")
 _BACKLOG: Final = 1024
@@ -52,14 +54,19 @@ async def serving(
         )
         runner = web.ServerRunner(server, shutdown_timeout=config.drain_timeout)
         await runner.setup()
-        sweeper = asyncio.create_task(_sweep(registry, quick))
+        scrubber = Scrubber(registry.content, pause=config.scrub_pause)
+        chores = [
+            asyncio.create_task(_sweep(registry, quick)),
+            asyncio.create_task(_scrub(scrubber, config.scrub_interval)),
+        ]
         try:
             await web.SockSite(runner, listener, ssl_context=tls, backlog=_BACKLOG).start()
             yield
         finally:
-            sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeper
+            scrubber.stop()
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
             await runner.cleanup()
 
 
@@ -75,8 +82,19 @@ async def _sweep(registry: Registry, executor: ThreadPoolExecutor) -> None:
         await asyncio.sleep(registry.config.sweep_interval)
 
 
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A listening TCP socket; `shared` lets several processes listen on one port.
+async def _scrub(scrubber: Scrubber, interval: float) -> None:
+    """Read everything that is stored, now and then (F20)."""
+    while interval > 0:
+        await asyncio.sleep(interval)
+        try:
+            report = await asyncio.to_thread(scrubber.run)
+            logger.info("scrubbed %d blobs, %d damaged", report.blobs, len(report.damaged))
+        except Exception:
+            logger.exception("the scrub failed")
+
+
+def listen(host: str, port: int, *, stall: float = 60.0) -> socket.socket:
+    """A listening TCP socket, whose connections break when the peer takes nothing for `stall` seconds.
 
     Raises:
         OSError: the address is taken or not of this machine.
@@ -85,8 +103,8 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Accepted sockets inherit it: a peer that reads nothing of an answer is dropped by the kernel (threat 54).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall * 1000))
         listener.bind((host, port))
         listener.listen(_BACKLOG)
         listener.setblocking(False)
@@ -119,6 +137,7 @@ def serve(
     config: RegistryConfig | None = None,
     database: str = "",
     tls: ssl.SSLContext | None = None,
+    workers: int = 1,
     ready: Callable[[str, int], None] | None = None,
 ) -> None:
     """Open the registry in `root` and serve it until SIGTERM or SIGINT.
@@ -130,17 +149,29 @@ def serve(
         config: limits and switches.
         database: an SQLAlchemy URL for the metadata, when it is not to live in `root`.
         tls: serve HTTPS.
+        workers: server processes that share the port and the data.
         ready: told the address once connections are accepted.
 
     Raises:
         OSError: the address is taken or not of this machine.
         NewerSchema: a newer lamina wrote the database.
     """
-    with listen(host, port) as listener:
-        registry = open_registry(root, config, database=database)
-        try:
-            if ready:
-                ready(*listener.getsockname()[:2])
-            run(registry, listener, tls=tls)
-        finally:
-            registry.close()
+    config = config or RegistryConfig()
+    with listen(host, port, stall=config.body_idle_timeout) as listener:
+        # Made and checked before any worker starts, so that what is wrong is said once.
+        open_registry(root, config, database=database).close()
+        address: tuple[str, int] = listener.getsockname()[:2]
+
+        def work() -> None:
+            registry = open_registry(root, config, database=database)
+            try:
+                run(registry, listener, tls=tls)
+            finally:
+                registry.close()
+
+        if ready:
+            ready(*address)
+        if workers > 1:
+            supervise(work, workers)
+        else:
+            work()

@@ -24,6 +24,7 @@ from lamina.spec.digest import Digest, Hasher
 from lamina.store.backends.driver import ByteDriver, Upload, UploadBusy
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
+_SINGLE: Final = "single-"
 _KEPT_HASHES: Final = 4096
 _SWEEP_BATCH: Final = 100_000
 
@@ -56,6 +57,12 @@ class Uploads:
         upload, now = secrets.token_hex(16), self._clock()
         self._metadata.add_upload(UploadRecord(upload, repository, algorithm, now, now), self._config.max_uploads)
         return upload
+
+    def single(self, repository: Repository, algorithm: str) -> UploadWriter:
+        """A nameless session for a blob that comes in one request; leaving it unfinished drops its bytes."""
+        upload, now = f"{_SINGLE}{secrets.token_hex(16)}", self._clock()
+        record = UploadRecord(upload, repository, algorithm, now, now)
+        return UploadWriter(self, record, self._driver.begin(upload), None)
 
     def open(self, repository: Repository, upload: str) -> UploadWriter:
         """Take a session for writing; one taker at a time, over all processes.
@@ -197,12 +204,15 @@ class UploadWriter:
         if self._open:
             self._open = False
             # The row first: while the lock is held nobody can take the name up again.
-            self._uploads.forget(self._record)
+            if not self._record.id.startswith(_SINGLE):
+                self._uploads.forget(self._record)
             self._upload.cancel()
 
     def close(self) -> None:
         """Let go of the session; what was received stays unless it was finished or discarded."""
-        if self._open:
+        if self._record.id.startswith(_SINGLE):
+            self.discard()
+        elif self._open:
             self._open = False
             try:
                 self._uploads.released(self._record, self._hasher, self.offset, changed=self._changed)

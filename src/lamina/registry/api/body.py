@@ -21,6 +21,22 @@ class Gone(ConnectionError):
     """The client went away in the middle of its body."""
 
 
+class RateGuard:
+    """Notices a peer that moves bytes, but too few of them to be worth a connection (threat 54)."""
+
+    def __init__(self, config: RegistryConfig, now: float) -> None:
+        self._config, self._start, self._bytes = config, now, 0
+
+    def moved(self, count: int, now: float) -> None:
+        """Note progress at a time of the loop's clock. Raises SlowClient."""
+        self._bytes += count
+        elapsed = now - self._start
+        if elapsed >= self._config.rate_window:
+            if self._bytes < self._config.min_rate * elapsed:
+                raise SlowClient(f"less than {self._config.min_rate} bytes/s")
+            self._start, self._bytes = now, 0
+
+
 async def read_all(
     request: web.BaseRequest, config: RegistryConfig, limit: int, too_large: Callable[[int], LaminaError]
 ) -> bytes:
@@ -52,7 +68,7 @@ async def chunks(request: web.BaseRequest, config: RegistryConfig) -> AsyncItera
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     content, loop = request.content, asyncio.get_running_loop()
-    window_start, window_bytes, seen = loop.time(), 0, 0
+    guard, seen = RateGuard(config, loop.time()), 0
     while True:
         try:
             async with asyncio.timeout(config.body_idle_timeout):
@@ -64,13 +80,8 @@ async def chunks(request: web.BaseRequest, config: RegistryConfig) -> AsyncItera
         if not part:
             break
         seen += len(part)
-        window_bytes += len(part)
         yield part
-        now = loop.time()
-        if now - window_start >= config.rate_window:
-            if window_bytes < config.min_rate * (now - window_start):
-                raise SlowClient(f"less than {config.min_rate} bytes/s")
-            window_start, window_bytes = now, 0
+        guard.moved(len(part), loop.time())
     declared = request.content_length
     if declared is not None and seen != declared:
         raise SizeMismatch(f"Content-Length says {declared} bytes, {seen} came")

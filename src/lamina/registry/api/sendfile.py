@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from aiohttp import web
 
-from lamina.registry.api.body import Gone
+from lamina.registry.api.body import Gone, RateGuard
 from lamina.registry.api.call import Call
 from lamina.registry.api.wire import stamp
 from lamina.registry.config import MIB
@@ -47,7 +47,7 @@ async def send_file(call: Call, response: web.StreamResponse, file: BinaryIO, of
         fd = os.dup(plain.fileno())
         try:
             await _send(call, fd, file.fileno(), offset, count)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, SlowClient) as error:
             # The length was promised in the head: only a broken connection tells the truth now.
             transport.abort()
             raise Gone(str(error)) from error
@@ -67,11 +67,14 @@ async def _flushed(transport: asyncio.Transport, patience: float) -> None:
 
 
 async def _send(call: Call, out: int, source: int, offset: int, count: int) -> None:
+    config, loop = call.registry.config, asyncio.get_running_loop()
+    guard = RateGuard(config, loop.time())
     while count:
         sent = await call.bulk(_turn, out, source, offset, min(count, _TURN))
         offset, count = offset + sent, count - sent
-        if not sent:
-            async with asyncio.timeout(call.registry.config.body_idle_timeout):
+        guard.moved(sent, loop.time())
+        if count:
+            async with asyncio.timeout(config.body_idle_timeout):
                 await _writable(out)
 
 

@@ -32,17 +32,14 @@ async def begin(call: Call) -> web.StreamResponse:
     if algorithm not in HEX_LENGTH:
         raise UploadInvalid(f"unsupported digest algorithm {algorithm[:40]!r}")
     repository = call.route.repository
-    upload = await call.run(call.registry.uploads.begin, repository, algorithm)
     if digest is None:
-        return _progress(call, upload, 0, 202)
-    async with _taken(call, upload) as writer:
-        try:
-            await pour(call, writer)
-            await call.bulk(writer.finish, digest)
-        except BaseException:
-            # Nobody knows the session's name, so nobody can go on with it.
-            await call.bulk(writer.discard)
-            raise
+        return _progress(call, await call.run(call.registry.uploads.begin, repository, algorithm), 0, 202)
+    writer = await call.run(call.registry.uploads.single, repository, digest.algorithm)
+    try:
+        await pour(call, writer)
+        await call.bulk(writer.finish, digest)
+    finally:
+        await call.run(writer.close)
     return _created(call, digest)
 
 
