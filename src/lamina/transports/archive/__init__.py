@@ -1,0 +1,1 @@
+"""Images in tar archives: `docker save`, OCI archives, and one format that is both."""
