@@ -170,9 +170,12 @@ class Layout:
         with contextlib.closing(self.open_blob(child)) as stream:
             return _all(stream, MAX_DOCUMENT + 1)
 
-    def sink(self, name: str = "") -> LayoutSink:
-        """Where to copy an image to, under a name or none."""
-        return LayoutSink(self, name)
+    def sink(self, name: str = "", *, oci_only: bool = False) -> LayoutSink:
+        """Where to copy an image to, under a name or none.
+
+        Docker manifests keep their bytes and digests, unless `oci_only` asks for what stricter tools (skopeo) find.
+        """
+        return LayoutSink(self, name, oci_only=oci_only)
 
     def remove(self, name: str) -> bool:
         """Drop a name from index.json; blobs stay until `prune`. False when it was not there."""
@@ -218,13 +221,15 @@ class Layout:
 class LayoutSink:
     """A layout as a sink."""
 
-    def __init__(self, layout: Layout, name: str) -> None:
+    def __init__(self, layout: Layout, name: str, *, oci_only: bool = False) -> None:
         self._layout, self._name = layout, name
+        oci = frozenset({mediatype.OCI_MANIFEST, mediatype.OCI_INDEX})
+        self._types = oci if oci_only else mediatype.MANIFESTS | mediatype.INDEXES
 
     @property
     def capabilities(self) -> Capabilities:
-        """Everything."""
-        return Capabilities(mediatype.MANIFESTS | mediatype.INDEXES, foreign_layers=False, parallel_blobs=4)
+        """Everything, or OCI's types alone."""
+        return Capabilities(self._types, parallel_blobs=4)
 
     def has_blob(self, blob: Descriptor) -> bool:
         """Whether a file of the right size is there (its content was verified when it came)."""

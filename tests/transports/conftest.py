@@ -1,0 +1,93 @@
+"""Real parts to talk to: Debian's docker-registry on a loopback port, skopeo and podman as oracles."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lamina.transports.remote.client import Client
+from lamina.transports.remote.settings import ClientSettings, Patience
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Host and port of an empty docker-registry 2.8."""
+    if shutil.which("docker-registry") is None:
+        pytest.skip("docker-registry is not installed")
+    folder, port = tmp_path_factory.mktemp("docker-registry"), free_port()
+    config = folder / "config.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: panic, accesslog: {{disabled: true}}}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    process = subprocess.Popen(
+        ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while process.poll() is None:  # until it listens, or dies
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+        assert process.poll() is None, "docker-registry did not start"
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    """A client that does not wait between tries."""
+    with Client(ClientSettings(sleep=lambda _seconds: None, patience=Patience(connect=5, read=10))) as client:
+        yield client
+
+
+@pytest.fixture
+def skopeo(tmp_path: Path) -> object:
+    """Run skopeo; returns its output."""
+    if shutil.which("skopeo") is None:
+        pytest.skip("skopeo is not installed")
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+
+    def run(*arguments: str) -> bytes:
+        command = ["skopeo", "--policy", str(policy), "--tmpdir", str(tmp_path), *arguments]
+        done = subprocess.run(
+            command, capture_output=True, check=False, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[object]:
+    """Run podman on a storage of its own; returns its output."""
+    if shutil.which("podman") is None or os.geteuid() != 0:
+        pytest.skip("podman, as root, is not available")
+    runroot = tempfile.mkdtemp(prefix="transports-", dir="/tmp")  # podman wants a short path
+    root = ["--root", f"{tmp_path}/podman", "--runroot", runroot, "--storage-driver", "vfs"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+
+    def run(*arguments: str) -> bytes:
+        done = subprocess.run(["podman", *root, *arguments], capture_output=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+    yield run
+    shutil.rmtree(runroot, ignore_errors=True)
