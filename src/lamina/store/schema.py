@@ -1,8 +1,8 @@
 """The store's tables: numbered migrations, applied forward only.
 
 `PRAGMA user_version` holds the number of the last one applied. A migration is a tuple of single statements, never
-edited once released; a change of the tables is a new entry at the end. Times are RFC 3339 text in UTC, sizes are bytes, `doc`
-columns hold JSON that only their owner reads.
+edited once released; a change of the tables is a new entry at the end. Times are RFC 3339 text in UTC, sizes are bytes,
+`doc` columns hold JSON that only their owner reads.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ _V1: Final = (
     # Content. A row is the truth about a blob's existence; a file without one is an orphan.
     "CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, created_at TEXT NOT NULL) WITHOUT ROWID",
     # File trees. `dir` is the name of the directory, never used twice, so a removed tree cannot be revived by mistake.
+    # `size` counts content as Docker shows it, `disk` what du counts; both of this tree alone, without its parents.
+    # `unsynced` is the boot in which the tree was written, while no sync has made it durable: it dies with that boot.
     """CREATE TABLE snapshots (
         key TEXT PRIMARY KEY,
         parent TEXT REFERENCES snapshots(key),
         kind TEXT NOT NULL CHECK (kind IN ('active', 'view', 'committed')),
         dir TEXT NOT NULL UNIQUE,
         size INTEGER NOT NULL DEFAULT 0,
+        disk INTEGER NOT NULL DEFAULT 0,
         inodes INTEGER NOT NULL DEFAULT 0,
+        unsynced TEXT,
         created_at TEXT NOT NULL,
         last_used_at TEXT NOT NULL
     )""",
+    "CREATE INDEX snapshots_unsynced ON snapshots(unsynced) WHERE unsynced IS NOT NULL",
     "CREATE INDEX snapshots_parent ON snapshots(parent)",
     # Which snapshot holds the file tree of a chain of layers (image-spec, config.md, Layer ChainID).
     """CREATE TABLE layers (
