@@ -2,9 +2,9 @@
 
     python benchmarks/bench_registry.py [--size MIB] [--seconds S] [--rounds N] [--workers N]
 
-Measures manifest GET (wrk, 16 connections), blob GET, and blob upload in the two ways that clients use: one PATCH with a
-chunked body then PUT (docker, podman, skopeo), and one PUT of known length (regclient, crane). Rounds alternate between
-the servers; the best round of each counts. Upload times include the commit to disk of both servers.
+Measures manifest GET (wrk, 16 connections), blob GET, and blob upload in the two ways that clients use: one PATCH with
+a chunked body then PUT (docker, podman, skopeo), and one PUT of known length (regclient, crane). Rounds alternate
+between the servers; the best round of each counts. Upload times include the commit to disk of both servers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MEASURES = ("manifest GET req/s", "blob GET MB/s", "upload PATCH MB/s", "upload 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -57,6 +57,7 @@ def process(command: list[str], address: str, directory: str) -> Iterator[str]:
 def lamina(directory: str, workers: int) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "lamina.registry", "--addr", address, "--root", f"{directory}/root"]
+    command += ["--workers", str(workers)]
     with process(command, address, directory) as running:
         yield running
 

@@ -32,7 +32,8 @@ def supervise(work: Callable[[], None], count: int) -> None:
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         for _ in range(count):
-            _start(work, children)
+            if not stopping:
+                _start(work, children)
         while children:
             child, status = os.wait()
             born = children.pop(child, None)
