@@ -334,10 +334,13 @@ class _Applier:
         self.attributes[""] = entry
         self.reused.add("")
 
-    def _parent(self, key: str, parts: list[str]) -> Dir:
-        """Open the directory for an entry, making what is missing, and remember it under `key`."""
+    def _trim(self) -> None:
         if self.dirs.trim():
             self.by_name.clear()
+
+    def _parent(self, key: str, parts: list[str]) -> Dir:
+        """Open the directory for an entry, making what is missing, and remember it under `key`."""
+        self._trim()
         here = self.dirs.walk(parts, missing=self._missing, blocked=self._blocked)
         path = here.path
         own = self.own
@@ -355,9 +358,19 @@ class _Applier:
             if below is not None and below.kind is Kind.SYMLINK:
                 return below.linkname
         os.mkdir(name, 0o700, dir_fd=here.fd)
-        self.own.add(path)
         self.implicit.add(path)
         return None
+
+    def _missing_below(self, here: Dir, name: str) -> str | None:
+        """A parent of a whiteout: made only if the layers below may hold something in it."""
+        path = here.join(name)
+        nothing = self._covered(path)
+        if not nothing and self.lower is not None:
+            below = self.lower(path)
+            nothing = below is None or below.kind not in {Kind.DIR, Kind.SYMLINK}
+        if nothing:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return self._missing(here, name)
 
     def _blocked(self, here: Dir, name: str) -> None:
         """A parent component that is a file: fatal if this layer made it, else it belongs to a lower layer."""
@@ -473,6 +486,9 @@ class _Applier:
             raise UnsafeEntry(entry.name, f"hard link to {entry.linkname!r}")
         wanted = "/".join(parts)
         leaf = parts.pop()
+        if self.dirs.trim():
+            self.by_name.clear()
+            here = self.dirs.walk(here.path.split("/"), follow=False)
         try:
             source = self.dirs.walk(parts)
             status = os.stat(leaf, dir_fd=source.fd, follow_symlinks=False)
@@ -590,7 +606,11 @@ class _Applier:
             self._mark_remove(parts, mark, hidden)
 
     def _mark_overlay(self, parts: list[str], mark: whiteout.Mark, hidden: str) -> None:
-        here = self._parent("/".join(parts), parts)
+        self._trim()
+        try:
+            here = self.dirs.walk(parts, missing=self._missing_below)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # nothing there, nothing to hide
         if mark is whiteout.Mark.OPAQUE:
             self.opaques += 1
             self.opaque.add(here.path)
@@ -601,13 +621,17 @@ class _Applier:
             os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=here.fd)
             self.hidden.add(path)
         except FileExistsError:
-            # Ours already: a file hides the lower one anyway, a directory must not merge with it.
-            if path not in self.hidden and stat.S_ISDIR(
-                os.stat(hidden, dir_fd=here.fd, follow_symlinks=False).st_mode,
-            ):
-                self._replace(path)
+            if path in self.own:
+                # A file hides the lower one anyway, a directory must not merge with it.
+                if stat.S_ISDIR(os.stat(hidden, dir_fd=here.fd, follow_symlinks=False).st_mode):
+                    self._replace(path)
+            elif path not in self.hidden:  # a directory that only holds other marks
+                self._remove(here, hidden)
+                os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=here.fd)
+                self.hidden.add(path)
 
     def _mark_remove(self, parts: list[str], mark: whiteout.Mark, hidden: str) -> None:
+        self._trim()
         try:
             here = self.dirs.walk(parts)
         except (FileNotFoundError, NotADirectoryError):
@@ -628,6 +652,7 @@ class _Applier:
         pending = [directory.path]
         while pending:
             path = pending.pop()
+            self._trim()
             here = self.dirs.walk(path.split("/"), follow=False)
             for name in self._names(here):
                 child = here.join(name)
@@ -710,12 +735,11 @@ class _Applier:
             # Overlayfs shows a whiteout that lies over nothing as a broken name.
             if self._covered(path) or (self.lower is not None and self.lower(path) is None):
                 self._unlink_path(path)
-        self.implicit = {path for path in self.implicit if not self._covered(path)} if self.overlay else self.implicit
         for path in sorted({*self.attributes, *self.implicit, *self.opaque}, reverse=True):  # children first
             self.dirs.trim()
             self._finish_dir(path)
-        if self.lower is not None or not self.overlay:
-            self.implicit.clear()
+        settled = self.lower is not None or not self.overlay
+        self.implicit = set() if settled else {path for path in self.implicit if not self._covered(path)}
 
     def _unlink_path(self, path: str) -> None:
         *parts, name = path.split("/")
@@ -729,7 +753,7 @@ class _Applier:
         try:
             entry: TarEntry | LowerEntry | None = self.attributes.get(path)
             if entry is None and path in self.implicit:
-                entry = self.lower(path) if self.lower is not None else None
+                entry = self.lower(path) if self.lower is not None and not self._covered(path) else None
                 if entry is None or entry.kind is not Kind.DIR:
                     os.fchmod(fd, 0o755)
                     entry = None

@@ -406,7 +406,7 @@ def _gzip_codec(level: int) -> _Crc32Codec:
 
     if 0 <= level <= 3:
         raw: _CodecObject = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
-    elif level <= 9:
+    elif 4 <= level <= 9:
         import zlib
 
         raw = zlib.compressobj(level, zlib.DEFLATED, -15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from zlib import adler32
 
@@ -17,13 +18,12 @@ _REGIONS = Struct("12s12s")
 MAX_OCTAL_7 = 0o7777777
 MAX_OCTAL_11 = 0o77777777777
 
-_ADLER_MODULUS = 65521
-
 
 class BadField(ValueError):
     """A header field does not parse; the reader adds the entry's name and offset."""
 
 
+@lru_cache(4096)  # owners, modes and times repeat from entry to entry
 def number(field: bytes) -> int:
     """Parse a numeric field: octal digits, or GNU base-256 when the top bit of the first byte is set.
 
@@ -52,6 +52,15 @@ def number(field: bytes) -> int:
     raise BadField("header field is not an octal number")
 
 
+def byte_sum(block: bytes) -> int:
+    """Sum of the 512 bytes of a block.
+
+    The low half of adler32 is 1 + the sum modulo 65521, which half a block cannot reach: exact, and ten times as fast
+    as `sum`.
+    """
+    return (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
+
+
 def checksum_ok(block: bytes, field: bytes) -> bool:
     """Check the header checksum: the sum of all bytes with the checksum field taken as spaces.
 
@@ -61,10 +70,7 @@ def checksum_ok(block: bytes, field: bytes) -> bool:
         want = number(field)
     except BadField:
         return False
-    # adler32's low half is 1 + the sum of bytes modulo 65521, computed in C in 0.1 us where sum() takes 5 us. Sums
-    # that differ by the modulus are told apart below only when it matters: a header sum is under 2 * 65521.
-    spaces = want - 256 + sum(field)
-    if (adler32(block) & 0xFFFF) == (1 + spaces) % _ADLER_MODULUS and 0 <= spaces <= BLOCK * 255:
+    if byte_sum(block) == want - 256 + sum(field):
         return True
     signed = sum(byte - 256 if byte > 127 else byte for byte in block)
     return signed == want - 256 + sum(byte - 256 if byte > 127 else byte for byte in field)
@@ -74,6 +80,12 @@ def cstring(field: bytes) -> bytes:
     """A text field up to its first NUL."""
     end = field.find(b"\0")
     return field if end < 0 else field[:end]
+
+
+@lru_cache(256)
+def owner_name(field: bytes) -> str:
+    """A user or group name field as text."""
+    return cstring(field).decode("utf-8", "surrogateescape")
 
 
 def old_sparse_regions(data: bytes, count: int) -> tuple[list[tuple[int, int]], bool]:
@@ -118,4 +130,4 @@ def build(
         minor,
         prefix.ljust(155, b"\0"),
     )
-    return b"%b%06o\0 %b" % (block[:148], sum(block), block[156:])
+    return b"%b%06o\0 %b" % (block[:148], byte_sum(block), block[156:])

@@ -79,7 +79,7 @@ def time_ns(value: bytes, keyword: str) -> int:
     digits = whole[1:] if sign else whole
     if not digits.isdigit() or len(digits) > 20 or (dot and fraction and not fraction.isdigit()):
         try:  # an exponent or a leading "." is odd but harmless
-            number = Decimal(value.decode("ascii"))
+            number = Decimal(value.replace(b"_", b"?").decode("ascii"))
         except (InvalidOperation, UnicodeDecodeError):
             raise BadRecord(f"PAX record {keyword} is not a time") from None
         if not number.is_finite() or abs(number) > 1 << 62:

@@ -21,6 +21,7 @@ from lamina.layer.header import (
     cstring,
     number,
     old_sparse_regions,
+    owner_name,
 )
 from lamina.layer.limits import DEFAULT_LIMITS, LayerLimit, Limits
 
@@ -285,7 +286,7 @@ class TarReader:
             raise self._bad("multi-volume archives cannot be read" if flag == b"M" else f"unknown entry type {flag!r}")
         size = self._size(size_)
         uid, gid, mtime = number(uid_), number(gid_), number(mtime_) * _NANO
-        uname, gname = (paxlib.text(cstring(uname_)), paxlib.text(cstring(gname_))) if posix else ("", "")
+        uname, gname = (owner_name(uname_), owner_name(gname_)) if posix else ("", "")
         xattrs: dict[str, bytes] = {}
         if records:
             if value := records.get("size"):
@@ -331,10 +332,10 @@ class TarReader:
         target = (
             linkname.decode("utf-8", "surrogateescape") if linkname and kind in (Kind.SYMLINK, Kind.HARDLINK) else ""
         )
-        for path in (name, linkname):
-            if len(path) > self._limits.max_path_bytes:
-                message = f"path of {len(path)} bytes in entry {decoded[:60]!r}..."
-                raise LayerLimit("max_path_bytes", self._limits.max_path_bytes, message, decoded)
+        longest = max(len(name), len(linkname))
+        if longest > self._limits.max_path_bytes:
+            message = f"path of {longest} bytes in entry {decoded[:60]!r}..."
+            raise LayerLimit("max_path_bytes", self._limits.max_path_bytes, message, decoded)
         return TarEntry(
             decoded,
             kind,

@@ -72,7 +72,7 @@ def entry_header(entry: TarEntry) -> bytes:
         Invalid: for an empty name, a NUL in a name, or a value no tar can express.
     """
     name = _raw(entry.name)
-    link = _raw(entry.linkname)
+    link = _raw(entry.linkname) if entry.linkname else b""
     if not name or b"\0" in name or b"\0" in link:
         raise Invalid(f"cannot archive {entry.name!r}: the name is empty or holds a NUL")
     kind = entry.kind
@@ -85,7 +85,7 @@ def entry_header(entry: TarEntry) -> bytes:
     uid, gid = entry.uid, entry.gid
     if min(size, uid, gid, entry.major, entry.minor) < 0 or max(entry.major, entry.minor) > header.MAX_OCTAL_7:
         raise Invalid(f"cannot archive {entry.name!r}: a number is out of range")
-    uname, gname = _raw(entry.uname), _raw(entry.gname)
+    uname = gname = b""
     records: dict[str, bytes] = {}
     prefix = b""
     if len(name) > 100 or not name.isascii():
@@ -96,7 +96,7 @@ def entry_header(entry: TarEntry) -> bytes:
             records["path"] = name
             # A placeholder for readers without PAX: the tail of the name, with the directory mark kept.
             name = name.decode("ascii", "replace").encode("ascii", "replace")[-100:].lstrip(b"/") or b"_"
-    if len(link) > 100 or not _is_plain(link):
+    if link and (len(link) > 100 or not _is_plain(link)):
         records["linkpath"] = link
         link = link.decode("ascii", "replace").encode("ascii", "replace")[:100]
     if size > header.MAX_OCTAL_11:
@@ -111,10 +111,12 @@ def entry_header(entry: TarEntry) -> bytes:
     if nanos or not 0 <= seconds <= header.MAX_OCTAL_11:
         records["mtime"] = pax.format_time(entry.mtime)
         seconds = min(max(seconds, 0), header.MAX_OCTAL_11)
-    if len(uname) > 32 or not _is_plain(uname):
-        records["uname"], uname = uname, b""
-    if len(gname) > 32 or not _is_plain(gname):
-        records["gname"], gname = gname, b""
+    if entry.uname or entry.gname:
+        uname, gname = _raw(entry.uname), _raw(entry.gname)
+        if len(uname) > 32 or not _is_plain(uname):
+            records["uname"], uname = uname, b""
+        if len(gname) > 32 or not _is_plain(gname):
+            records["gname"], gname = gname, b""
     for key, value in entry.xattrs.items():
         if "=" in key or "\0" in key or not key:
             raise Invalid(f"cannot archive {entry.name!r}: extended attribute {key!r} has an unusable name")
