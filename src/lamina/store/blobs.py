@@ -7,7 +7,6 @@ digest at a time (F8): whoever waits finds the blob, or takes over the partial o
 from __future__ import annotations
 
 import io
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from lamina.spec.timestamp import rfc3339, utc_now
 from lamina.store import paths
 from lamina.store.backends.driver import BlobNotFound, ByteDriver, Partial
 from lamina.store.db import Database
+from lamina.store.ids import fresh
 from lamina.store.leases import BLOB, Lease, Leases
 from lamina.store.locks import KeyLocks
 from lamina.store.writing import VerifiedWriter
@@ -172,7 +172,7 @@ class BlobStore:
 
     def writer(self, *, lease: Lease | None = None, algorithm: str = "sha256", size: int | None = None) -> BlobWriter:
         """A writer for content whose digest is known only at its end."""
-        upload = self.driver.begin(uuid.uuid4().hex, resume=False)
+        upload = self.driver.begin(fresh(), resume=False)
         verified = VerifiedWriter(upload, algorithm=algorithm, size=size)
         return BlobWriter(verified, self, lease or self._leases.session(), locked=False)
 

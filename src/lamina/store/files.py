@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Final, NoReturn
 
 from lamina.errors import LimitExceeded, Unavailable
-from lamina.linux import syscalls
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -96,6 +95,8 @@ class Files:
 
     def sync_tree(self, path: str) -> None:
         """Returns when everything below a directory is on disk: one syncfs(2) of its file system."""
+        from lamina.linux import syscalls
+
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             syscalls.syncfs(fd)

@@ -22,7 +22,10 @@ from lamina.store.db import Database
 from lamina.store.leases import BLOB, SNAPSHOT, Leases
 from lamina.store.locks import KeyLocks
 from lamina.store.snapshots import rows
-from lamina.store.snapshots.snapshotter import Snapshotter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.store.snapshots.snapshotter import Snapshotter
 
 #: Resumable partials older than this are dropped by `collect`.
 PARTIALS_KEPT: Final = timedelta(days=7)

@@ -13,18 +13,21 @@ from datetime import datetime
 from typing import Final
 
 from lamina.errors import Integrity, Internal
-from lamina.spec.config import ImageConfig
 from lamina.spec.digest import Digest, chain_ids
-from lamina.spec.manifest import Index, Manifest, parse_manifest
 from lamina.spec.platform import Platform
 from lamina.spec.reference import Reference, Repository
 from lamina.spec.timestamp import rfc3339, utc_now
 from lamina.store import refs
 from lamina.store.blobs import BlobStore
 from lamina.store.db import Database
-from lamina.store.layers import LayerNotFound
 from lamina.store.leases import BLOB, IMAGE, SNAPSHOT, Lease, Leases
-from lamina.store.records import ImageNotFound, ImageRecord
+from lamina.store.records import ImageNotFound, ImageRecord, LayerNotFound
+
+# Listing images parses no document; what reads documents is imported where one is read.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.spec.config import ImageConfig
+    from lamina.spec.manifest import Index, Manifest
 
 
 class ImageMismatch(Integrity):
@@ -152,6 +155,8 @@ class ImageStore:
             ImageNotFound: no such image.
             BlobNotFound, DamagedBlob: its config is lost or damaged; pull or load the image again.
         """
+        from lamina.spec.config import ImageConfig
+
         self.get(image)
         return ImageConfig.parse(self._blobs.read(image))
 
@@ -176,6 +181,8 @@ class ImageStore:
 
     def manifests(self, image: Digest) -> list[Manifest]:
         """The manifests that came with an image or were made of it, oldest first, verified."""
+        from lamina.spec.manifest import Manifest
+
         with self._db.read() as connection:
             found = connection.execute(
                 "SELECT digest FROM manifests WHERE image_id = ? ORDER BY added_at, digest", (str(image),)
@@ -194,6 +201,8 @@ class ImageStore:
             row = connection.execute("SELECT media_type FROM manifests WHERE digest = ?", (str(digest),)).fetchone()
         if row is None:
             raise ImageNotFound(str(digest))
+        from lamina.spec.manifest import parse_manifest
+
         return parse_manifest(self._blobs.read(digest), row[0])
 
     def image_of(self, manifest: Digest) -> Digest | None:

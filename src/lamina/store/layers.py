@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from lamina.errors import NotFound
 from lamina.spec.descriptor import Descriptor
 from lamina.spec.digest import Digest, chain_ids
 from lamina.spec.timestamp import rfc3339, utc_now
@@ -22,19 +21,8 @@ from lamina.store.db import Database
 from lamina.store.files import Files
 from lamina.store.leases import SNAPSHOT, Lease
 from lamina.store.paths import StorePaths
+from lamina.store.records import LayerNotFound
 from lamina.store.snapshots import rows
-
-
-class LayerNotFound(NotFound):
-    """No unpacked layer has this chain id.
-
-    Attributes:
-        chain_id: what was asked for.
-    """
-
-    def __init__(self, chain_id: Digest) -> None:
-        super().__init__(f"layer {chain_id} is not unpacked in the store")
-        self.chain_id = chain_id
 
 
 @dataclass(frozen=True, slots=True)

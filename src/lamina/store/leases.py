@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Final
 from lamina.errors import LaminaError
 from lamina.spec.timestamp import parse_rfc3339, rfc3339, utc_now
 from lamina.store.db import Database
+from lamina.store.ids import fresh
 
 BLOB: Final = "blob"
 SNAPSHOT: Final = "snapshot"
@@ -105,7 +105,7 @@ class Leases:
             outlive: it is not tied to this process and lasts for `ttl`, unless released.
         """
         now = self._clock()
-        lease = Lease(self._db, uuid.uuid4().hex)
+        lease = Lease(self._db, fresh())
         pid, start = (0, "") if outlive else (os.getpid(), process_start(os.getpid()) or "")
         with self._db.write() as connection:
             connection.execute(

@@ -65,6 +65,18 @@ class ImageInUse(Conflict):
         self.image, self.forceable, self.container = image, forceable, container
 
 
+class LayerNotFound(NotFound):
+    """No unpacked layer has this chain id.
+
+    Attributes:
+        chain_id: what was asked for.
+    """
+
+    def __init__(self, chain_id: Digest) -> None:
+        super().__init__(f"layer {chain_id} is not unpacked in the store")
+        self.chain_id = chain_id
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
     """An image as the index has it; making one parses no document.

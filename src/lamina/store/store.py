@@ -41,22 +41,22 @@ from lamina.store.backends.filesystem import FilesystemDriver
 from lamina.store.blobs import BlobStore
 from lamina.store.db import Database
 from lamina.store.files import Files, raise_typed
-from lamina.store.gc import Collector
 from lamina.store.images import ImageStore
-from lamina.store.layers import LayerStore
 from lamina.store.leases import Lease, Leases
 from lamina.store.locks import KeyLocks
 from lamina.store.lookup import Lookup
 from lamina.store.paths import StorePaths
 from lamina.store.refs import RefStore
-from lamina.store.removal import Removal
-from lamina.store.snapshots.driver import TreeDriver
-from lamina.store.snapshots.snapshotter import Snapshotter
-from lamina.store.usage import UsageStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from lamina.store.gc import Collector
+    from lamina.store.layers import LayerStore
+    from lamina.store.removal import Removal
+    from lamina.store.snapshots.driver import TreeDriver
+    from lamina.store.snapshots.snapshotter import Snapshotter
     from lamina.store.unpack import Unpacker
+    from lamina.store.usage import UsageStore
 
 DRIVERS = ("overlay", "vfs")
 
@@ -195,11 +195,15 @@ class Store:
     @cached_property
     def removal(self) -> Removal:
         """Docker's rules for removing images."""
+        from lamina.store.removal import Removal
+
         return Removal(self.db, self.lookup)
 
     @cached_property
     def layers(self) -> LayerStore:
         """Unpacked layers."""
+        from lamina.store.layers import LayerStore
+
         return LayerStore(self.db, self.paths, self._files, self._clock)
 
     @cached_property
@@ -217,6 +221,7 @@ class Store:
             UnusableDriver: the storage driver that was asked for, or that the store has, does not work here.
         """
         from lamina.store.snapshots.choice import boot_id
+        from lamina.store.snapshots.snapshotter import Snapshotter
 
         boot = boot_id()
         snapshotter = Snapshotter(
@@ -228,11 +233,15 @@ class Store:
     @cached_property
     def collector(self) -> Collector:
         """The garbage collector."""
+        from lamina.store.gc import Collector
+
         return Collector(self.db, self.driver, lambda: self.snapshots, self.locks, self.leases, self._clock)
 
     @cached_property
     def usage(self) -> UsageStore:
         """What takes how much."""
+        from lamina.store.usage import UsageStore
+
         return UsageStore(self.db, self.driver, lambda: self.snapshots, self._index_disk)
 
     @property

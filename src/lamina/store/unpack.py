@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -23,6 +22,7 @@ from lamina.spec.digest import Digest, chain_ids
 from lamina.spec.timestamp import utc_now
 from lamina.store.blobs import BlobStore, DamagedBlob
 from lamina.store.db import Database
+from lamina.store.ids import fresh
 from lamina.store.layers import LayerStore, insert
 from lamina.store.leases import Lease
 from lamina.store.locks import KeyLocks
@@ -227,7 +227,7 @@ class _Ensure:
         if not self._snapshots.driver.stacked:
             self._pipeline.fetch(source)
             return _Staged(held)
-        active = self._snapshots.prepare(f"unpack-{uuid.uuid4().hex}", lease=self._lease)
+        active = self._snapshots.prepare(f"unpack-{fresh()}", lease=self._lease)
         try:
             tree = self._snapshots.changes(active.key).tree
             os.chmod(tree, UNSET_ROOT_MODE)
@@ -292,7 +292,7 @@ class _Ensure:
 
     def _apply_merged(self, source: LayerSource, below: str | None) -> tuple[Snapshot, Applied]:
         """Applies a layer, whose blob is here, on the merged tree of those below it."""
-        active = self._snapshots.prepare(f"unpack-{uuid.uuid4().hex}", below, lease=self._lease)
+        active = self._snapshots.prepare(f"unpack-{fresh()}", below, lease=self._lease)
         try:
             with self._snapshots.mounted(active.key, volatile=True) as tree:
                 return active, self._pipeline.apply(source, tree, WhiteoutMode.REMOVE, userxattr=False)

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from lamina.spec.digest import Digest
 from lamina.store.backends.driver import ByteDriver
 from lamina.store.db import Database
-from lamina.store.snapshots.snapshotter import Snapshotter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.store.snapshots.snapshotter import Snapshotter
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -21,6 +20,7 @@ from lamina.linux.mounts import Mount, Unmount, execute_all
 from lamina.spec.timestamp import rfc3339, utc_now
 from lamina.store.db import Database
 from lamina.store.files import Files, raise_typed
+from lamina.store.ids import fresh
 from lamina.store.leases import SNAPSHOT, Lease, Leases
 from lamina.store.paths import TRAVERSABLE, StorePaths
 from lamina.store.snapshots import rows
@@ -363,7 +363,7 @@ class Snapshotter:
                 connection.execute(
                     "INSERT INTO snapshots (key, parent, kind, dir, created_at, last_used_at)"
                     " VALUES (?, ?, ?, ?, ?, ?)",
-                    (key, parent, kind, uuid.uuid4().hex[:16], now, now),
+                    (key, parent, kind, fresh()[:16], now, now),
                 )
             except sqlite3.IntegrityError:
                 raise SnapshotExists(key) from None
