@@ -256,6 +256,7 @@ class _Applier:
         self.hidden: set[str] = set()  # overlay whiteouts made
         self.opaque: set[str] = set()  # directories whose lower content is hidden
         self.replaced: set[str] = set()  # those whose lower namesake is hidden itself, attributes and all
+        self.stale: set[str] = set()  # implicit directories that still have attributes of a hidden one
         self.reused: set[str] = set()  # directories with an entry here that existed before
         self.aufs_links = False
         self.files = self.bytes = self.whiteouts = self.opaques = 0
@@ -488,7 +489,7 @@ class _Applier:
         leaf = parts.pop()
         if self.dirs.trim():
             self.by_name.clear()
-            here = self.dirs.walk(here.path.split("/"), follow=False)
+            here = self.dirs.enter(here.path)
         try:
             source = self.dirs.walk(parts)
             status = os.stat(leaf, dir_fd=source.fd, follow_symlinks=False)
@@ -593,7 +594,7 @@ class _Applier:
             self._remove_if_any(self.dirs.root, whiteout.AUFS_LINKS)
             os.mkdir(whiteout.AUFS_LINKS, 0o700, dir_fd=self.root_fd)
             self.aufs_links = True
-        self._file(entry, self.dirs.walk([whiteout.AUFS_LINKS], follow=False), base)
+        self._file(entry, self.dirs.enter(whiteout.AUFS_LINKS), base)
 
     def _mark(self, entry: TarEntry, parts: list[str], mark: whiteout.Mark, hidden: str) -> None:
         if mark is whiteout.Mark.METADATA:
@@ -645,7 +646,8 @@ class _Applier:
         if path not in self.own:
             self._remove_if_any(here, hidden)
         elif stat.S_ISDIR(os.stat(hidden, dir_fd=here.fd, follow_symlinks=False).st_mode):
-            self._purge_lower(self.dirs.walk(path.split("/"), follow=False))
+            self._reset(path)
+            self._purge_lower(self.dirs.enter(path))
 
     def _purge_lower(self, directory: Dir) -> None:
         """Remove everything below a directory that this layer did not make."""
@@ -653,13 +655,20 @@ class _Applier:
         while pending:
             path = pending.pop()
             self._trim()
-            here = self.dirs.walk(path.split("/"), follow=False)
+            here = self.dirs.enter(path)
             for name in self._names(here):
                 child = here.join(name)
                 if child not in self.own:
                     self._remove(here, name)
                 elif stat.S_ISDIR(os.stat(name, dir_fd=here.fd, follow_symlinks=False).st_mode):
+                    self._reset(child)
                     pending.append(child)
+
+    def _reset(self, path: str) -> None:
+        """A directory that stays for what this layer put into it, though the lower one of that name is hidden."""
+        if path not in self.attributes:
+            self.implicit.add(path)
+            self.stale.add(path)
 
     @staticmethod
     def _names(here: Dir) -> list[str]:
@@ -698,6 +707,7 @@ class _Applier:
         self.opaque.discard(path)
         self.replaced.discard(path)
         self.reused.discard(path)
+        self.stale.discard(path)
         self.dirs.forget(path)
 
     def _empty(self, here: Dir, name: str, path: str) -> None:
@@ -742,19 +752,21 @@ class _Applier:
         self.implicit = set() if settled else {path for path in self.implicit if not self._covered(path)}
 
     def _unlink_path(self, path: str) -> None:
-        *parts, name = path.split("/")
+        parent, _, name = path.rpartition("/")
         self.dirs.trim()
-        os.unlink(name, dir_fd=self.dirs.walk(parts, follow=False).fd)
+        os.unlink(name, dir_fd=self.dirs.enter(parent).fd)
 
     def _finish_dir(self, path: str) -> None:
-        *parts, name = path.split("/")
-        parent = self.dirs.walk(parts, follow=False)
-        fd = os.open(name or ".", READ, dir_fd=parent.fd)
+        parent, _, name = path.rpartition("/")
+        fd = os.open(name or ".", READ, dir_fd=self.dirs.enter(parent).fd)
         try:
             entry: TarEntry | LowerEntry | None = self.attributes.get(path)
             if entry is None and path in self.implicit:
                 entry = self.lower(path) if self.lower is not None and not self._covered(path) else None
                 if entry is None or entry.kind is not Kind.DIR:
+                    if path in self.stale:
+                        os.fchown(fd, os.geteuid(), os.getegid())
+                        self._drop_xattrs(fd, {})
                     os.fchmod(fd, 0o755)
                     entry = None
             if entry is not None:

@@ -153,7 +153,7 @@ def changes_overlay(upper: str | int, lowers: Sequence[str], *, userxattr: bool 
             path, layers, hidden = pending.pop()
             cache.trim()
             try:
-                here = cache.walk(path.split("/"), follow=False)
+                here = cache.enter(path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             pending += _overlay_dir(here, layers, below, found, hidden=hidden, userxattr=userxattr)
@@ -268,9 +268,8 @@ def changes_trees(old: str | int, new: str | int, *, since_ns: int | None = None
             before.trim()
             after.trim()
             try:
-                parts = path.split("/")
-                here = after.walk(parts, follow=False)
-                there = before.walk(parts, follow=False) if compare else None
+                here = after.enter(path)
+                there = before.enter(path) if compare else None
             except (FileNotFoundError, NotADirectoryError):
                 continue
             pending += _tree_dir(there, here, found, since_ns)

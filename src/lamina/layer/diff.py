@@ -196,7 +196,7 @@ class _Packer:
     def _enter(self, path: str) -> Dir:
         if self.parent[0] != path:
             self.dirs.trim()
-            self.parent = (path, self.dirs.walk(path.split("/"), follow=False))
+            self.parent = (path, self.dirs.enter(path))
         return self.parent[1]
 
     def list(self, path: str) -> list[tuple[str, int]]:

@@ -67,15 +67,13 @@ class DirCache:
         *,
         missing: Missing = _raise_missing,
         blocked: Blocked = _raise_blocked,
-        follow: bool = True,
     ) -> Dir:
-        """Open the directory at `parts`.
+        """Open the directory at `parts`, resolving symbolic links inside the root.
 
         Args:
             parts: components below the root.
             missing: see `Missing`.
             blocked: see `Blocked`.
-            follow: resolve symbolic links inside the root; otherwise they count as blocked.
 
         Raises:
             OSError: ELOOP for too many links, and whatever opening raises.
@@ -105,7 +103,7 @@ class DirCache:
                     if target is None:
                         child = cache[path] = Dir(os.open(name, WALK, dir_fd=here.fd), path)
                 except NotADirectoryError:
-                    target = self._link(here, name) if follow else None
+                    target = self._link(here, name)
                     links += 1
                     if target is None and links <= _MAX_LINKS:
                         blocked(here, name)
@@ -138,11 +136,48 @@ class DirCache:
         if gone is not None:
             os.close(gone.fd)
 
+    def enter(self, path: str) -> Dir:
+        """Open the directory at a canonical path, following no link at all.
+
+        Only the directory itself is kept open, not those on the way, so depth costs no descriptors.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: it is gone, or a link or file stands in the way.
+        """
+        cache = self._open
+        found = cache.get(path) if path else self.root
+        if found is not None:
+            return found
+        rest: list[str] = []
+        here = self.root
+        above = path
+        while above:
+            above, _, name = above.rpartition("/")
+            rest.append(name)
+            if above in cache:
+                here = cache[above]
+                break
+        owned = -1
+        try:
+            fd = here.fd
+            while rest:
+                fd = os.open(rest.pop(), WALK, dir_fd=fd)
+                if owned >= 0:
+                    os.close(owned)
+                owned = fd
+        except OSError:
+            if owned >= 0:
+                os.close(owned)
+            raise
+        found = cache[path] = Dir(owned, path)
+        return found
+
     def trim(self) -> bool:
-        """Close everything but the root when many directories are open; True when it did."""
+        """Close the older half when many directories are open; True when it did."""
         if len(self._open) < _KEEP:
             return False
-        self.clear()
+        for path in list(self._open)[: len(self._open) - _KEEP // 2]:
+            self.forget(path)
         return True
 
     def clear(self) -> None:

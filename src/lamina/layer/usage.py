@@ -38,7 +38,7 @@ def tree_usage(root: str | int) -> Usage:
             path = pending.pop()
             cache.trim()
             try:
-                here = cache.walk(path.split("/"), follow=False)
+                here = cache.enter(path)
                 fd = os.open(".", READ, dir_fd=here.fd)
             except (FileNotFoundError, NotADirectoryError):
                 continue
