@@ -85,7 +85,8 @@ class RuntimeCallFailed(LaminaError):
     """
 
     def __init__(self, said: str, exit_code: int = 125) -> None:
-        super().__init__(f"OCI runtime create failed: {said}" if said else "OCI runtime failed without a message")
+        verb = "exec" if said.startswith("exec failed") else "create"
+        super().__init__(f"OCI runtime {verb} failed: {said}" if said else "OCI runtime failed without a message")
         self.said = said
         self.exit_code = exit_code
 

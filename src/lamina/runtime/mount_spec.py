@@ -1,0 +1,312 @@
+"""What a container has mounted, and the grammars of `-v`, `--mount` and `--tmpfs` (C13, C54). Pure text to values."""
+
+from __future__ import annotations
+
+import csv
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from lamina.errors import Invalid
+
+MountType = Literal["bind", "volume", "tmpfs", "image"]
+PROPAGATIONS: Final = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
+_NAME: Final = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$")
+_CONSISTENCY: Final = ("consistent", "cached", "delegated", "default")
+_TRUE: Final = {"1": True, "true": True, "t": True, "0": False, "false": False, "f": False}
+
+
+class InvalidMount(Invalid):
+    """A mount that makes no sense; the message is Docker's.
+
+    Attributes:
+        value: as the user wrote it.
+    """
+
+    def __init__(self, message: str, value: str) -> None:
+        super().__init__(message)
+        self.value = value
+
+
+@dataclass(frozen=True, slots=True)
+class MountSpec:
+    """One mount of a container.
+
+    Attributes:
+        type: bind, volume, tmpfs or image.
+        target: absolute container path.
+        source: host path, volume name, image, or "" (an anonymous volume, tmpfs).
+        readonly: writes are refused.
+        propagation: of a bind; "" is rprivate.
+        recursive: a bind takes the mounts below along.
+        create_source: a missing host directory is made (`-v`) rather than refused (`--mount`).
+        nocopy: a new volume is not seeded from the image.
+        subpath: a directory inside the volume or image.
+        labels: of a volume that has to be made.
+        driver: of a volume that has to be made.
+        driver_options: for the driver.
+        tmpfs_size: bytes, or None.
+        tmpfs_mode: permission bits, or None for 01777.
+        tmpfs_exec: programs may be run from it.
+    """
+
+    type: MountType
+    target: str
+    source: str = ""
+    readonly: bool = False
+    propagation: str = ""
+    recursive: bool = True
+    create_source: bool = False
+    nocopy: bool = False
+    subpath: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    driver: str = ""
+    driver_options: Mapping[str, str] = field(default_factory=dict)
+    tmpfs_size: int | None = None
+    tmpfs_mode: int | None = None
+    tmpfs_exec: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """For the store's index; fields at their default are left out."""
+        result: dict[str, Any] = {"type": self.type, "target": self.target}
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if name not in result and value not in ("", False, None, {}):
+                result[name] = dict(value) if isinstance(value, Mapping) else value
+        if not self.recursive:
+            result["recursive"] = False
+        return result
+
+    @classmethod
+    def from_json(cls, doc: Mapping[str, Any]) -> MountSpec:
+        """The inverse of `to_json`."""
+        return cls(**doc)
+
+
+def valid_volume_name(name: str) -> bool:
+    """Whether Docker would take it as the name of a volume."""
+    return _NAME.match(name) is not None
+
+
+def parse_volume(value: str, cwd: str = "") -> MountSpec:
+    """A `-v` value: `target`, `name:target[:options]` or `/host:target[:options]`.
+
+    Args:
+        value: as the user wrote it.
+        cwd: directory that `./relative` host paths are relative to; "" refuses them.
+
+    Raises:
+        InvalidMount: in Docker's words.
+    """
+    parts = value.split(":")
+    if not value or len(parts) > 3 or not all(parts):
+        raise InvalidMount(f"invalid volume specification: '{value}'", value)
+    if len(parts) == 1:
+        return MountSpec("volume", _target(parts[0], value))
+    source, target = parts[0], _target(parts[1], value)
+    options = parts[2].split(",") if len(parts) == 3 else []
+    if source.startswith((".", "~")) and cwd:
+        source = posixpath.normpath(posixpath.join(cwd, source))
+    if not source.startswith("/") and not valid_volume_name(source):
+        raise InvalidMount(
+            f'create {source}: "{source}" includes invalid characters for a local volume name, '
+            'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path',
+            value,
+        )
+    bind = source.startswith("/")
+    readonly = nocopy = False
+    propagation = ""
+    for option in options:
+        if option in {"ro", "rw"}:
+            readonly = option == "ro"
+        elif bind and option in PROPAGATIONS:
+            propagation = option
+        elif not bind and option == "nocopy":
+            nocopy = True
+        elif option not in {"z", "Z", *_CONSISTENCY}:  # labels and consistency mean nothing on this system
+            raise InvalidMount(f"invalid mode: {parts[2]}", value)
+    if bind:
+        return MountSpec(
+            "bind", target, posixpath.normpath(source), readonly=readonly, propagation=propagation, create_source=True
+        )
+    return MountSpec("volume", target, source, readonly=readonly, nocopy=nocopy)
+
+
+def _target(path: str, value: str) -> str:
+    if not path.startswith("/"):
+        raise InvalidMount(f"invalid mount path: '{path}' mount path must be absolute", value)
+    clean = posixpath.normpath("/" + path.lstrip("/"))
+    if clean == "/":
+        raise InvalidMount(
+            f"invalid volume specification: '{value}': invalid mount config: destination can't be '/'", value
+        )
+    if clean == "/proc" or clean.startswith("/proc/"):
+        raise InvalidMount(f"invalid mount path: '{path}' is inside /proc", value)
+    return clean
+
+
+def parse_tmpfs(value: str) -> MountSpec:
+    """A `--tmpfs` value: `target[:size=64m,mode=1777,ro,exec]`.
+
+    Raises:
+        InvalidMount: unknown or malformed options.
+    """
+    target, _, options = value.partition(":")
+    fields: dict[str, Any] = {}
+    for option in options.split(",") if options else []:
+        key, equals, text = option.partition("=")
+        if key == "size" and equals:
+            fields["tmpfs_size"] = parse_size(text, value)
+        elif key == "mode" and equals:
+            fields["tmpfs_mode"] = _octal(text, value)
+        elif option in {"ro", "rw"}:
+            fields["readonly"] = option == "ro"
+        elif option in {"exec", "noexec"}:
+            fields["tmpfs_exec"] = option == "exec"
+        elif option not in {"nosuid", "nodev", "suid", "dev", "noatime", "relatime", "strictatime"}:
+            raise InvalidMount(f'invalid tmpfs option ["{option}"]', value)
+    return MountSpec("tmpfs", _target(target, value), **fields)
+
+
+def parse_size(text: str, value: str) -> int:
+    """`64m`, `1g`, `512k`, `1024`, `2gb` as bytes.
+
+    Raises:
+        InvalidMount: not a size.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?", text.strip().lower())
+    if found is None:
+        raise InvalidMount(f"invalid size: '{text}'", value)
+    return int(float(found[1]) * 1024 ** " kmgtp".index(found[2] or " "))
+
+
+def _octal(text: str, value: str) -> int:
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise InvalidMount(f"invalid value for mode: {text} (must be octal)", value) from None
+
+
+def _flag(text: str | None, key: str, value: str) -> bool:
+    if text is None:
+        return True
+    try:
+        return _TRUE[text.lower()]
+    except KeyError:
+        raise InvalidMount(f"invalid value for {key}: {text}", value) from None
+
+
+def parse_mount(value: str) -> MountSpec:
+    """A `--mount` value: comma-separated `key=value` fields, quoted as in CSV.
+
+    Raises:
+        InvalidMount: in Docker's words.
+    """
+    fields: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    driver_options: dict[str, str] = {}
+    kind = "volume"
+    families: set[str] = set()
+    try:
+        (cells,) = csv.reader([value], strict=True)
+    except (csv.Error, ValueError):
+        raise InvalidMount(f"invalid argument: {value!r} is not a line of CSV", value) from None
+    for cell in cells:
+        key, equals, text = cell.partition("=")
+        key = key.strip().lower()
+        given = text if equals else None
+        if given is None and key not in {"readonly", "ro", "volume-nocopy", "bind-nonrecursive"}:
+            raise InvalidMount(f"invalid field '{cell}' must be a key=value pair", value)
+        families.add(key.split("-")[0] if "-" in key else "")
+        match key:
+            case "type":
+                kind = text.lower()
+            case "source" | "src":
+                fields["source"] = text
+            case "target" | "dst" | "destination":
+                fields["target"] = text
+            case "readonly" | "ro":
+                fields["readonly"] = _flag(given, key, value)
+            case "bind-propagation":
+                if text.lower() not in PROPAGATIONS:
+                    raise InvalidMount(f"invalid propagation value: {text}", value)  # threat 22
+                fields["propagation"] = text.lower()
+            case "bind-nonrecursive":
+                fields["recursive"] = not _flag(given, key, value)
+            case "bind-recursive":
+                if text not in {"enabled", "disabled", "writable", "readonly"}:
+                    raise InvalidMount(
+                        f'invalid value for bind-recursive: {text} (must be "enabled", "disabled", "writable", or'
+                        ' "readonly")',
+                        value,
+                    )
+                fields["recursive"] = text != "disabled"
+            case "consistency":
+                pass
+            case "volume-nocopy":
+                fields["nocopy"] = _flag(given, key, value)
+            case "volume-subpath" | "image-subpath":
+                fields["subpath"] = _subpath(text, value)
+            case "volume-label":
+                name, _, content = text.partition("=")
+                labels[name] = content
+            case "volume-driver":
+                fields["driver"] = text
+            case "volume-opt":
+                name, _, content = text.partition("=")
+                driver_options[name] = content
+            case "tmpfs-size":
+                fields["tmpfs_size"] = parse_size(text, value)
+            case "tmpfs-mode":
+                fields["tmpfs_mode"] = _octal(text, value)
+            case _:
+                raise InvalidMount(f"unexpected key '{key}' in '{cell}'", value)
+    if kind not in {"bind", "volume", "tmpfs", "image"}:
+        raise InvalidMount(f"invalid mount config: mount type unknown: {kind!r}", value)
+    for family in ("bind", "volume", "tmpfs", "image"):
+        if family in families and family != kind:
+            raise InvalidMount(f"cannot mix '{family}-*' options with mount type '{kind}'", value)
+    return _checked(kind, fields, labels, driver_options, value)
+
+
+def _checked(
+    kind: str, fields: dict[str, Any], labels: dict[str, str], driver_options: dict[str, str], value: str
+) -> MountSpec:
+    if not fields.get("target"):
+        raise InvalidMount("target is required", value)
+    source = fields.get("source", "")
+    if kind == "bind":
+        if not source:
+            raise InvalidMount('invalid mount config for type "bind": field Source must not be empty', value)
+        if not source.startswith("/"):
+            raise InvalidMount(
+                f"invalid mount config for type \"bind\": invalid mount path: '{source}' mount path must be absolute",
+                value,
+            )
+        fields["source"] = posixpath.normpath(source)
+    elif kind == "tmpfs" and source:
+        raise InvalidMount('invalid mount config for type "tmpfs": field Source must not be specified', value)
+    elif kind == "image" and not source:
+        raise InvalidMount('invalid mount config for type "image": field Source must not be empty', value)
+    elif kind == "volume" and source and not valid_volume_name(source):
+        raise InvalidMount(
+            f'create {source}: "{source}" includes invalid characters for a local volume name, '
+            'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path',
+            value,
+        )
+    fields["target"] = _target(fields["target"], value)
+    if kind == "image":
+        fields["readonly"] = True
+    mount_type: MountType = "bind" if kind == "bind" else "tmpfs" if kind == "tmpfs" else "volume"
+    if kind == "image":
+        mount_type = "image"
+    return MountSpec(mount_type, **fields, labels=labels, driver_options=driver_options)
+
+
+def _subpath(text: str, value: str) -> str:
+    clean = posixpath.normpath(text)
+    if clean.startswith(("/", "..")):
+        raise InvalidMount("subpath must be a relative path within the volume", value)
+    return "" if clean == "." else clean
