@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from lamina.build.dockerfile.errors import DockerfileError
@@ -107,7 +108,12 @@ def match(pattern: str, path: str) -> bool:
     Raises:
         BadPattern: the pattern is malformed.
     """
-    return PathPattern(pattern).matches(path)
+    return _compiled(pattern).matches(path)
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> PathPattern:
+    return PathPattern(pattern)
 
 
 def _tokenize(pattern: str, deep: bool) -> list[_Token]:
