@@ -30,6 +30,8 @@ _RUN_KNOWN: Final = {
     "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "Healthcheck",
     "OnBuild", "Shell", "ArgsEscaped",
 }  # fmt: skip
+_HEALTH_KNOWN: Final = {"Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"}
+_HISTORY_KNOWN: Final = {"created", "created_by", "author", "comment", "empty_layer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Healthcheck:
     start_period: int = 0
     start_interval: int = 0
     retries: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_node(cls, node: Node) -> Healthcheck:
@@ -56,6 +59,7 @@ class Healthcheck:
             node.at("StartPeriod").integer(0),
             node.at("StartInterval").integer(0),
             node.at("Retries").integer(0),
+            {key: value for key, value in node.object().items() if key not in _HEALTH_KNOWN},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -68,7 +72,7 @@ class Healthcheck:
             "Retries": self.retries,
         }
         test = {"Test": list(self.test)} if self.test else {}
-        return test | {key: value for key, value in numbers.items() if value}
+        return test | {key: value for key, value in numbers.items() if value} | dict(self.extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,7 @@ class History:
     author: str = ""
     comment: str = ""
     empty_layer: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_node(cls, node: Node) -> History:
@@ -173,6 +178,7 @@ class History:
             node.at("author").string(""),
             node.at("comment").string(""),
             node.at("empty_layer").boolean(),
+            {key: value for key, value in node.object().items() if key not in _HISTORY_KNOWN},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -186,7 +192,7 @@ class History:
         result: dict[str, Any] = {key: text for key, text in texts.items() if text}
         if self.empty_layer:
             result["empty_layer"] = True
-        return result
+        return result | dict(self.extra)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ bytes that were received stay the bytes that are hashed, stored and sent on.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
@@ -15,6 +16,7 @@ from lamina.errors import Invalid, LimitExceeded
 #: Manifests and configs past this are refused everywhere (distribution-spec asks registries to accept 4 MiB).
 MAX_DOCUMENT: Final = 4 << 20
 MAX_DEPTH: Final = 200
+_INT64: Final = range(-(1 << 63), 1 << 63)
 
 T = TypeVar("T")
 
@@ -46,9 +48,17 @@ def parse(raw: bytes, what: str, *, limit: int = MAX_DOCUMENT) -> dict[str, Any]
     if len(raw) > limit:
         raise LimitExceeded(f"invalid {what}: {len(raw)} bytes exceed the limit of {limit}")
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constants)
+        value = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constants, parse_float=_finite
+        )
+        if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+            raise InvalidDocument(what, "$", f"nested deeper than {MAX_DEPTH}")
+        if b"\\ud" in raw or b"\\uD" in raw:
+            dumps(value)  # half a surrogate pair is no text and could never be written again
     except RecursionError:
         raise InvalidDocument(what, "$", "nested too deeply") from None
+    except UnicodeEncodeError:
+        raise InvalidDocument(what, "$", "half of a surrogate pair in a string") from None
     except ValueError as error:
         raise InvalidDocument(what, "$", str(error)) from None
     if not isinstance(value, dict):
@@ -58,6 +68,28 @@ def parse(raw: bytes, what: str, *, limit: int = MAX_DOCUMENT) -> dict[str, Any]
 
 def _no_constants(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]} is out of range")
+    return number
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    """Whether arrays and objects nest past a limit; walked level by level, so that depth costs no stack."""
+    level = [value]
+    for _ in range(limit):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def dumps(value: Any) -> bytes:
@@ -129,11 +161,13 @@ class Node:
         return self.value
 
     def integer(self, default: int | None = None) -> int:
-        """A whole number."""
+        """A whole number of 64 bits, as every other implementation holds it."""
         if self.value is None and default is not None:
             return default
         if isinstance(self.value, bool) or not isinstance(self.value, int):
             raise self.fail("required" if self.value is None else f"want an integer, got {type_name(self.value)}")
+        if self.value not in _INT64:
+            raise self.fail("out of range")
         return self.value
 
     def boolean(self, default: bool = False) -> bool:
@@ -149,8 +183,8 @@ class Node:
         return tuple(node.string() for node in self.items())
 
     def string_map(self) -> Mapping[str, str]:
-        """An object whose values are strings."""
-        return {key: self.at(key).string() for key in self.object()}
+        """An object whose values are strings; null counts as "", as in Go."""
+        return {key: self.at(key).string("") for key in self.object()}
 
     def parse_with(self, parser: Callable[[str], T]) -> T:
         """A string given to a parser; its `Invalid` becomes an error with this path."""

@@ -18,6 +18,10 @@ from lamina.spec.document import InvalidDocument, Node, dumps, parse
 #: More layers than any overlay mount can stack; more children than any real index has (threat 13).
 MAX_LAYERS: Final = 512
 MAX_CHILDREN: Final = 10_000
+_MEMBERS: Final = frozenset(
+    {"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations"}
+)
+_FOLDED: Final = {name.lower(): name for name in _MEMBERS}
 
 
 class UnsupportedManifest(Unsupported):
@@ -101,6 +105,7 @@ def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest | Inde
         UnsupportedManifest: schema 1 or an unknown kind.
     """
     node = Node(parse(raw, "manifest"), "manifest")
+    _refuse_lookalikes(node)
     declared = node.at("mediaType").string("")
     claimed = (media_type or "").split(";")[0].strip()
     if claimed in {mediatype.OCTET_STREAM, "application/json", "text/plain"}:
@@ -128,6 +133,13 @@ def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest | Inde
             raise node.fail(f"{kind} with the fields of an index")
         return _manifest(raw, kind, node)
     raise UnsupportedManifest(f"unsupported manifest media type {kind!r}")
+
+
+def _refuse_lookalikes(node: Node) -> None:
+    """Refuse `Layers` beside or instead of `layers`: Go reads member names without regard to case (threat 12)."""
+    for key in node.object():
+        if key not in _MEMBERS and key.lower() in _FOLDED:
+            raise node.fail(f"member {key!r} differs from {_FOLDED[key.lower()]!r} by case only: ambiguous, refused")
 
 
 def _subject(node: Node) -> Descriptor | None:

@@ -104,12 +104,11 @@ class Platform:
             return 0
         if self.variant == wanted.variant:
             return 100
-        if self.architecture == "arm":
-            have, want = _arm_level(self.variant), _arm_level(wanted.variant)
-            return 50 + have if have <= want else 0
-        if not wanted.variant:
-            return 60
-        return 50 if not self.variant else 0
+        have, want = _level(self), _level(wanted)
+        if have <= want:
+            return 50 + have
+        # a machine that did not say how new it is may still be new enough
+        return 0 if wanted.variant else 2
 
 
 def normalise_arch(architecture: str, variant: str) -> tuple[str, str]:
@@ -139,9 +138,10 @@ def _os(name: str) -> str:
     return "darwin" if lowered == "macos" else lowered
 
 
-def _arm_level(variant: str) -> int:
-    digits = variant.removeprefix("v")
-    return int(digits) if digits.isdigit() else 7
+def _level(platform: Platform) -> int:
+    """The generation that a variant names; older ones run on newer machines (amd64 v1..v4, arm v5..v8, arm64 v8..)."""
+    digits = platform.variant.removeprefix("v").partition(".")[0]
+    return min(int(digits), 40) if digits.isdecimal() else {"arm": 7, "arm64": 8}.get(platform.architecture, 1)
 
 
 def of_machine(machine: str, system: str = "linux") -> Platform:

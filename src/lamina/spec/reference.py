@@ -26,7 +26,7 @@ MAX_NAME: Final = 255
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?")
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 _TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -60,10 +60,12 @@ class Repository:
 
     @property
     def familiar(self) -> str:
-        """Without the parts that Docker users do not type."""
+        """Without the parts that Docker users do not type; parsing it gives back the same repository (threat 47)."""
         if self.host != DOCKER_HUB:
             return f"{self.host}/{self.path}"
-        return self.path.removeprefix(f"{OFFICIAL}/") if self.path.count("/") == 1 else self.path
+        short = self.path.removeprefix(f"{OFFICIAL}/") if self.path.count("/") == 1 else self.path
+        first, slash, _ = short.partition("/")
+        return str(self) if slash and _is_host(first) else short
 
     def __str__(self) -> str:
         return f"{self.host}/{self.path}"
@@ -92,8 +94,9 @@ class Reference:
         name, tag = _split_tag(rest)
         if tag is not None and not _TAG.fullmatch(tag):
             raise InvalidReference(text)
-        if _ID.fullmatch(name) and tag is None:
-            raise InvalidReference(text, f"cannot specify 64-byte hexadecimal strings ({name}) as a name")
+        if _ID.fullmatch(text):
+            problem = f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
+            raise InvalidReference(text, problem)
         return cls(_repository(name, text), tag or "", digest)
 
     def tagged(self) -> Reference:
@@ -147,9 +150,14 @@ def _split_tag(text: str) -> tuple[str, str | None]:
     return (text[:colon], text[colon + 1 :]) if colon > text.rfind("/") else (text, None)
 
 
+def _is_host(first: str) -> bool:
+    """Whether the part before the first slash names a registry."""
+    return "." in first or ":" in first or first == "localhost" or first.lower() != first
+
+
 def _repository(name: str, text: str) -> Repository:
     host, slash, path = name.partition("/")
-    if not slash or not ("." in host or ":" in host or host == "localhost" or host.lower() != host):
+    if not slash or not _is_host(host):
         host, path = DOCKER_HUB, name
     if host in _HUB_ALIASES:
         host = DOCKER_HUB
@@ -159,7 +167,7 @@ def _repository(name: str, text: str) -> Repository:
         raise InvalidReference(text)
     if not _PATH.fullmatch(path):
         if _PATH.fullmatch(path.lower()):
-            raise InvalidReference(text, f"repository name ({path.removeprefix(OFFICIAL + '/')}) must be lowercase")
+            raise InvalidReference(text, f"repository name ({path}) must be lowercase")
         raise InvalidReference(text)
     if len(path) > MAX_NAME:
         raise InvalidReference(text, f"repository name must not be more than {MAX_NAME} characters")

@@ -25,7 +25,8 @@ def rfc3339(moment: datetime) -> str:
     """Format as Docker does: `2026-01-31T12:00:00.123456Z`, the fraction cut of trailing zeros."""
     moment = moment.astimezone(UTC)
     fraction = f".{moment.microsecond:06d}".rstrip("0").rstrip(".")
-    return moment.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
+    # strftime does not pad years before 1000, and Go's zero time is one
+    return f"{moment.year:04d}-{moment:%m-%dT%H:%M:%S}{fraction}Z"
 
 
 def parse_rfc3339(text: str) -> datetime:
@@ -39,9 +40,11 @@ def parse_rfc3339(text: str) -> datetime:
         raise Invalid(f"invalid time {text!r}: want RFC 3339, like 2026-01-31T12:00:00Z")
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     micro = int((match[7] or "0")[:6].ljust(6, "0"))
-    zone = UTC if match[8] else timezone(timedelta(hours=int(match[10]), minutes=int(match[11])) * _sign(match[9]))
     try:
-        return datetime(year, month, day, hour, minute, min(second, 59), micro, zone).astimezone(UTC)
+        zone = UTC if match[8] else timezone(timedelta(hours=int(match[10]), minutes=int(match[11])) * _sign(match[9]))
+        # a leap second, which datetime cannot say, is taken for the one before
+        second = 59 if second == 60 else second
+        return datetime(year, month, day, hour, minute, second, micro, zone).astimezone(UTC)
     except (ValueError, OverflowError):
         if text.startswith("0001-01-01"):
             return datetime(1, 1, 1, tzinfo=UTC)
