@@ -30,7 +30,7 @@ class RegistryConfig:
         min_rate: bytes per second below which an upload is cut, measured over `rate_window` (threat 54).
         rate_window: the time over which `min_rate` is averaged.
         drain_timeout: how long running requests may finish after SIGTERM (F22).
-        threads: worker threads for metadata, and again for file work.
+        threads: worker threads for metadata, again for writing blobs, again for sending them.
         access_log: one line per request on the `lamina.registry.access` logger; never headers or query strings.
     """
 

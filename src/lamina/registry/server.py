@@ -24,6 +24,7 @@ from lamina.registry.workers import supervise
 
 logger = logging.getLogger("lamina.registry")
 _BACKLOG: Final = 1024
+_LINGER: Final = 10.0
 
 
 @asynccontextmanager
@@ -43,13 +44,16 @@ async def serving(
     with (
         ThreadPoolExecutor(config.threads, "registry-quick") as quick,
         ThreadPoolExecutor(config.threads, "registry-bulk") as bulk,
+        ThreadPoolExecutor(config.threads, "registry-send") as send,
     ):
-        threads = Threads(quick, bulk)
+        threads = Threads(quick, bulk, send)
         server = web.Server(
             Dispatcher(registry, policy or Everybody(), threads),
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=config.keepalive_timeout,
+            # How long the rest of a refused body is read, so that the client sees the answer.
+            lingering_time=min(_LINGER, config.body_idle_timeout),
             read_bufsize=MIB,
         )
         runner = web.ServerRunner(server, shutdown_timeout=config.drain_timeout)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import uvloop
 from lamina.registry.access import AccessPolicy
 from lamina.registry.config import RegistryConfig
 from lamina.registry.server import listen, serving
-from lamina.registry.service import open_registry
+from lamina.registry.service import Registry, open_registry
 
 
 @contextmanager
@@ -26,8 +28,14 @@ def running_registry(
     clock: Callable[[], float] = time.time,
 ) -> Iterator[str]:
     """Serve the registry in the directory `root`; yields "127.0.0.1:PORT". Its data stays for the next server."""
-    registry = open_registry(str(root), config, clock=clock)
-    listener = listen("127.0.0.1", 0)
+    with running(open_registry(str(root), config, clock=clock), policy=policy) as address:
+        yield address
+
+
+@contextmanager
+def running(registry: Registry, *, policy: AccessPolicy | None = None) -> Iterator[str]:
+    """Serve an open registry, and close it at the end; yields "127.0.0.1:PORT"."""
+    listener = listen("127.0.0.1", 0, stall=registry.config.body_idle_timeout)
     loop = uvloop.new_event_loop()
     stop, started = asyncio.Event(), Future[None]()
 
@@ -52,3 +60,17 @@ def running_registry(
         loop.close()
         listener.close()
         registry.close()
+
+
+@contextmanager
+def registry_process(root: str, *arguments: str, umask: int = -1) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Serve `root` in a process of its own; yields its address and the process, which is killed at the end."""
+    command = [sys.executable, "-m", "lamina.registry", "--addr", "127.0.0.1:0", "--root", str(root), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, umask=umask) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("listening on "), line
+            yield line.removeprefix("listening on ").strip(), process
+        finally:
+            process.kill()

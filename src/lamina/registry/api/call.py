@@ -30,11 +30,13 @@ class Threads:
 
     Attributes:
         quick: metadata and small files.
-        bulk: hashing, writing and sending of blobs, which may take long.
+        bulk: hashing and writing of blobs, which may take long.
+        send: reading of blobs, which must not wait behind writers (F23).
     """
 
     quick: Executor
     bulk: Executor
+    send: Executor
 
 
 @dataclass(slots=True)
@@ -57,6 +59,11 @@ class Call:
         """Run something long on a thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads.bulk, lambda: function(*args, **kwargs))
+
+    async def send(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run something that feeds the client on a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads.send, lambda: function(*args, **kwargs))
 
     def query(self) -> dict[str, list[str]]:
         """The query's fields. Raises Invalid for one with too many."""

@@ -11,6 +11,7 @@ import asyncio
 import os
 import select
 import socket
+import struct
 from typing import BinaryIO, Final
 
 from aiohttp import web
@@ -25,6 +26,8 @@ from lamina.registry.errors import SlowClient
 _TURN: Final = 64 * MIB
 _PATIENCE: Final = 20
 _READ: Final = MIB
+#: SO_LINGER on, zero seconds: closing sends RST and frees what was not sent.
+_RESET: Final = struct.pack("ii", 1, 0)
 
 
 async def send_file(call: Call, response: web.StreamResponse, file: BinaryIO, offset: int, count: int) -> None:
@@ -48,7 +51,8 @@ async def send_file(call: Call, response: web.StreamResponse, file: BinaryIO, of
         try:
             await _send(call, fd, file.fileno(), offset, count)
         except (OSError, TimeoutError, SlowClient) as error:
-            # The length was promised in the head: only a broken connection tells the truth now.
+            # The length was promised in the head: only a broken connection tells the truth now, and it must not linger.
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             transport.abort()
             raise Gone(str(error)) from error
         finally:
@@ -70,7 +74,7 @@ async def _send(call: Call, out: int, source: int, offset: int, count: int) -> N
     config, loop = call.registry.config, asyncio.get_running_loop()
     guard = RateGuard(config, loop.time())
     while count:
-        sent = await call.bulk(_turn, out, source, offset, min(count, _TURN))
+        sent = await call.send(_turn, out, source, offset, min(count, _TURN))
         offset, count = offset + sent, count - sent
         guard.moved(sent, loop.time())
         if count:
@@ -113,7 +117,7 @@ async def _writable(fd: int) -> None:
 async def _copy(call: Call, response: web.StreamResponse, file: BinaryIO, offset: int, count: int) -> None:
     """The way through user space, for TLS."""
     while count:
-        data = await call.bulk(os.pread, file.fileno(), min(_READ, count), offset)
+        data = await call.send(os.pread, file.fileno(), min(_READ, count), offset)
         if not data:
             raise Gone("the file is shorter than it was")
         try:
