@@ -61,9 +61,9 @@ class Files:
     def step(self, name: str) -> None:
         """Called at points that are no file operation but can be the last thing a process does."""
 
-    def create(self, path: str, *, exclusive: bool = False) -> int:
+    def create(self, path: str) -> int:
         """Opens a file for reading and writing, created with mode 0600 whatever the umask is (threat 59)."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_EXCL if exclusive else 0)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(path, flags, 0o600)
         os.fchmod(fd, 0o600)
         return fd

@@ -116,15 +116,18 @@ class Collector:
     def _sweep_snapshots(self) -> tuple[int, int, list[str]]:
         with self._db.read() as connection:
             doomed = [row[0] for row in connection.execute("SELECT key FROM doomed WHERE kind = ?", (SNAPSHOT,))]
-        count = freed = 0
+        freed = 0
+        gone: list[str] = []
         left: list[str] = []
         for directory in doomed:
             try:
                 freed += self._snapshots().sweep(directory)
-                count += 1
+                gone.append(directory)
             except LaminaError as error:
                 left.append(f"snapshot directory {directory}: {error.message}")
-        return count, freed, left
+        if gone:
+            self._snapshots().swept(gone)
+        return len(gone), freed, left
 
     def _sweep_partials(self, kept: timedelta | None) -> tuple[int, int]:
         now = self._clock().timestamp()

@@ -115,6 +115,12 @@ class LayerStore:
             ).fetchall()
         return [Descriptor(row[0], Digest.parse(row[1]), row[2]) for row in found]
 
+    def diff_id_of_snapshot(self, snapshot: str) -> Digest | None:
+        """The diffID of the layer that a snapshot is known to hold."""
+        with self._db.read() as connection:
+            row = connection.execute("SELECT diff_id FROM layers WHERE snapshot = ?", (snapshot,)).fetchone()
+        return None if row is None else Digest.parse(row[0])
+
     def diff_id_of(self, blob: Digest) -> Digest | None:
         """The layer that a blob unpacks to, where known."""
         with self._db.read() as connection:

@@ -21,6 +21,7 @@ Parts (each has its own module; every method may be called from any thread and p
     leases     Leases       acquire(purpose) -> Lease(add drop release); all reap
     collector  Collector    collect() -> Collected(blobs, snapshots, partials, bytes, left)
     usage      UsageStore   read() -> StoreUsage
+    fsck       Fsck         run(repair=, content=) -> Report(findings, clean)
     db         Database     read() / write() transactions on the index (schema.py has the tables)
 
 Docker's `rmi` is `removal.remove(...)` followed by `collector.collect()`. A build step is `snapshots.prepare`, mount,
@@ -50,6 +51,7 @@ from lamina.store.refs import RefStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from lamina.store.fsck import Fsck
     from lamina.store.gc import Collector
     from lamina.store.layers import LayerStore
     from lamina.store.removal import Removal
@@ -236,6 +238,13 @@ class Store:
         from lamina.store.gc import Collector
 
         return Collector(self.db, self.driver, lambda: self.snapshots, self.locks, self.leases, self._clock)
+
+    @cached_property
+    def fsck(self) -> Fsck:
+        """Examines the store."""
+        from lamina.store.fsck import Fsck
+
+        return Fsck(self.db, self.driver, self.paths, self.locks, self.leases, self._files, self._clock)
 
     @cached_property
     def usage(self) -> UsageStore:

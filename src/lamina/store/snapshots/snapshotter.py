@@ -189,19 +189,35 @@ class Snapshotter:
         return self.sweep(row[0])
 
     def sweep(self, directory: str) -> int:
-        """Removes a doomed snapshot's directory; a second call finishes what a crash stopped."""
+        """Removes a doomed snapshot's directory; a second call finishes what a crash stopped.
+
+        The collector forgets the directory once its absence is durable.
+
+        Raises:
+            StoreIOFailed: something is mounted inside, or the disk refuses.
+        """
         path = self._paths.snapshot(directory)
         target = f"{path}/mnt"
         if os.path.isdir(target):
             with suppress(OSError):
                 Unmount(target, detach=True).execute()
         try:
-            freed = self._files.remove_tree(path)
+            return self._files.remove_tree(path)
         except OSError as error:
             raise_typed(path, error)
+
+    def swept(self, directories: list[str]) -> None:
+        """Notes that doomed directories are gone for good: a power cut must not bring back what nobody knows."""
+        if not directories:
+            return
+        try:
+            self._files.sync_dir(self._paths.snapshots)
+        except OSError as error:
+            raise_typed(self._paths.snapshots, error)
         with self._db.write() as connection:
-            connection.execute("DELETE FROM doomed WHERE kind = ? AND key = ?", (SNAPSHOT, directory))
-        return freed
+            connection.executemany(
+                "DELETE FROM doomed WHERE kind = ? AND key = ?", [(SNAPSHOT, directory) for directory in directories]
+            )
 
     # --- queries -------------------------------------------------------------------------------------------------
 
