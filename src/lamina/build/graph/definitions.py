@@ -8,14 +8,14 @@ else may be.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lamina.spec.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
-class _Definition:
+class Definition:
     """Common to all: the bytes that identify the operation."""
 
     def definition(self) -> bytes:
@@ -25,7 +25,7 @@ class _Definition:
 
 
 @dataclass(frozen=True, slots=True)
-class BaseTree(_Definition):
+class BaseTree(Definition):
     """The file tree of an image that is in the local store.
 
     Attributes:
@@ -36,14 +36,14 @@ class BaseTree(_Definition):
 
 
 @dataclass(frozen=True, slots=True)
-class ContextTree(_Definition):
+class ContextTree(Definition):
     """A local directory, by the name the build knows it under; content decides, so the path is no part of the value."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Exec(_Definition):
+class Exec(Definition):
     """Run a program in the tree of input 0.
 
     Attributes:
@@ -53,6 +53,9 @@ class Exec(_Definition):
         user: `USER` form, resolved in the tree.
         network: `default`, `none` or `host`.
         hostname: of the sandbox.
+        add_hosts: `name:address`, for /etc/hosts.
+        shm_size: bytes of /dev/shm, 0 for the default.
+        hidden_env: further environment that must not decide about the cache (proxies, D38).
     """
 
     argv: tuple[str, ...]
@@ -63,11 +66,16 @@ class Exec(_Definition):
     hostname: str = "buildkitsandbox"
     add_hosts: tuple[str, ...] = ()
     shm_size: int = 0
-    ulimits: tuple[str, ...] = ()
+    hidden_env: tuple[str, ...] = ()
+
+    def definition(self) -> bytes:
+        """Without `hidden_env`."""
+        # Named base: zero-argument super() does not work in slotted dataclasses before 3.14.
+        return Definition.definition(replace(self, hidden_env=()))
 
 
 @dataclass(frozen=True, slots=True)
-class Copy(_Definition):
+class Copy(Definition):
     """Copy what `sources` select in input 1 into the tree of input 0.
 
     Attributes:
@@ -94,7 +102,7 @@ class Copy(_Definition):
 
 
 @dataclass(frozen=True, slots=True)
-class MakeDirectory(_Definition):
+class MakeDirectory(Definition):
     """Make a directory and its parents in the tree of input 0 (`WORKDIR`), owned by `user`."""
 
     path: str

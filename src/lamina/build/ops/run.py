@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Event
 from typing import Literal, Protocol, cast
 
 from lamina.build.graph.definitions import Exec
@@ -34,7 +35,7 @@ class CommandFailed(Invalid):
 class Runner(Protocol):
     """The part of `lamina.runtime.executor.Executor` that a step needs."""
 
-    def run(self, request: ExecRequest, on_output: OutputSink, *, cancel: object = None) -> int:
+    def run(self, request: ExecRequest, on_output: OutputSink, *, cancel: Event | None = None) -> int:
         """Run to the end; the exit code."""
         ...
 
@@ -73,7 +74,7 @@ class RunOp:
             request = ExecRequest(
                 rootfs=draft.root,
                 argv=run.argv,
-                env=run.env,
+                env=(*run.env, *run.hidden_env),
                 cwd=run.cwd,
                 user=run.user,
                 hostname=run.hostname,

@@ -1,0 +1,225 @@
+"""The builder: a Dockerfile and a context in, an image of the local store out (design.md, section 3, build)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from lamina.build.cache.local import LocalCache
+from lamina.build.cache.statcache import StatCache
+from lamina.build.dockerfile.arguments import Platforms, unconsumed
+from lamina.build.dockerfile.binding import Graph, bind
+from lamina.build.dockerfile.errors import DockerfileError
+from lamina.build.dockerfile.ignore import IgnoreMatcher
+from lamina.build.dockerfile.lint import Linter, LintOptions, LintWarning
+from lamina.build.dockerfile.parser import Dockerfile, parse
+from lamina.build.dockerfile.plan import ImageResolver, Plan, RunDefaults, make_plan
+from lamina.build.dockerfile.source import Range
+from lamina.build.dockerfile.stages import stages
+from lamina.build.exporters.image import ImageExport, export_image
+from lamina.build.observe import Transcript
+from lamina.build.ops.binding import Means
+from lamina.build.ops.results import Result, Tree
+from lamina.build.ops.run import Runner
+from lamina.build.ops.tree import SourceTree
+from lamina.build.ops.workspace import StoreTrees
+from lamina.build.progress import BuildSink, VertexDone, VertexStarted
+from lamina.build.solver.scheduler import Scheduler, VertexFailed
+from lamina.errors import Cancelled, LaminaError
+from lamina.spec.timestamp import rfc3339
+from lamina.store.leases import Lease
+from lamina.store.records import ImageRecord
+from lamina.store.store import Store
+
+#: Modification time of files copied from a context: a fixed one, so that layers do not depend on when a clone was made
+#: (docs/adr). One second past the earliest time that zip archives can hold.
+CONTEXT_TIME: Final = 315_532_801
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What to build.
+
+    Attributes:
+        dockerfile: its text.
+        dockerfile_name: how messages call it.
+        context: directory to copy from.
+        ignore: the context's rules.
+        platforms: builder and target.
+        target: stage to build, "" for the last.
+        build_args: `--build-arg`.
+        no_cache: run everything.
+        defaults: for RUN steps.
+        export: what the image is to be.
+        source_date_epoch: seconds; replaces every time that the build would record or give to files.
+        parallel: how many steps may run at once.
+    """
+
+    dockerfile: bytes
+    context: str
+    platforms: Platforms
+    dockerfile_name: str = "Dockerfile"
+    ignore: IgnoreMatcher | None = None
+    target: str = ""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    no_cache: bool = False
+    defaults: RunDefaults = field(default_factory=RunDefaults)
+    export: ImageExport = field(default_factory=ImageExport)
+    source_date_epoch: int | None = None
+    parallel: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build gave.
+
+    Attributes:
+        image: as the store has it.
+        warnings: on the Dockerfile.
+        unconsumed: build arguments that nothing declares (D37).
+        dockerfile: as parsed, for the warnings' excerpts.
+    """
+
+    image: ImageRecord
+    warnings: tuple[LintWarning, ...]
+    unconsumed: tuple[str, ...]
+    dockerfile: Dockerfile
+
+
+class BuildFailed(LaminaError):
+    """A step failed; what it wrote last and where the Dockerfile asks for it come along (D49).
+
+    Attributes:
+        step: the step's name in the transcript, "" when none had begun.
+        output: the end of what it wrote.
+        excerpt: the marked lines of the Dockerfile, "" when unknown.
+        cause: the failure itself.
+    """
+
+    def __init__(self, cause: BaseException, step: str, output: str, excerpt: str) -> None:
+        message = cause.message if isinstance(cause, LaminaError) else str(cause)
+        super().__init__(f"failed to solve: {message}", hint=cause.hint if isinstance(cause, LaminaError) else None)
+        self.cause, self.step, self.output, self.excerpt = cause, step, output, excerpt
+
+
+class Builder:
+    """Builds images in one store.
+
+    Args:
+        store: where trees, cache and images are.
+        runner: runs commands.
+        resolve: answers which image a name means; pulls it when need be.
+    """
+
+    def __init__(self, store: Store, runner: Runner, resolve: ImageResolver) -> None:
+        self._store, self._runner, self._resolve = store, runner, resolve
+
+    def build(self, request: BuildRequest, sink: BuildSink, cancelled: threading.Event | None = None) -> Built:
+        """Build an image.
+
+        Raises:
+            BuildFailed: a step, or the Dockerfile, failed; nothing was tagged, and the steps that succeeded are cached.
+            Cancelled: `cancelled` was set.
+        """
+        transcript = Transcript(sink)
+        dockerfile: Dockerfile | None = None
+        try:
+            with _vertex(sink, f"[internal] load build definition from {request.dockerfile_name}"):
+                dockerfile = parse(request.dockerfile, request.dockerfile_name)
+                linter = Linter(_lint_options(dockerfile))
+                graph = _bind(dockerfile, request, linter)
+            plan = make_plan(graph, self._resolve, defaults=request.defaults, linter=linter)
+            linter.check()
+            with self._store.lease("build") as lease:
+                image = self._solve(request, plan, transcript, sink, lease, cancelled)
+        except VertexFailed as failure:
+            raise self._failure(failure, transcript, dockerfile) from failure.cause
+        except DockerfileError as error:
+            raise BuildFailed(error, "", "", error.excerpt()) from error
+        except (Cancelled, BuildFailed):
+            raise
+        except LaminaError as error:
+            raise BuildFailed(error, "", "", "") from error
+        unused = unconsumed(dockerfile.instructions, request.build_args)
+        return Built(image, tuple(linter.warnings), tuple(unused), dockerfile)
+
+    def _solve(
+        self,
+        request: BuildRequest,
+        plan: Plan,
+        transcript: Transcript,
+        sink: BuildSink,
+        lease: Lease,
+        cancelled: threading.Event | None,
+    ) -> ImageRecord:
+        store = self._store
+        digests = StatCache(store.db, request.context)
+        cache = LocalCache(store.db)
+        seconds = CONTEXT_TIME if request.source_date_epoch is None else request.source_date_epoch
+        means = Means(
+            trees=StoreTrees(store.snapshots, lease),
+            runner=self._runner,
+            snapshot_of=lambda chain_id: store.layers.get(chain_id).snapshot,
+            open_context=lambda: SourceTree(request.context, request.ignore),
+            digests=digests,
+            time_ns=seconds * 10**9,
+        )
+        scheduler: Scheduler[Result] = Scheduler(
+            means.operation,
+            cache,
+            transcript,
+            parallel=request.parallel,
+            use_cache=not request.no_cache,
+            cancelled=cancelled,
+        )
+        try:
+            solved = scheduler.solve([plan.tree])[0]
+            assert isinstance(solved.result, Tree)
+            with _vertex(sink, "exporting to image"):
+                return export_image(store, means.trees, plan, solved.result, request.export, lease)
+        finally:
+            # Also after a failure: the steps that succeeded need not run again.
+            digests.flush()
+            store.snapshots.sync()
+            cache.flush()
+
+    def _failure(self, failure: VertexFailed, transcript: Transcript, dockerfile: Dockerfile | None) -> LaminaError:
+        if isinstance(failure.cause, Cancelled):
+            return failure.cause
+        vertex = failure.vertex
+        excerpt = ""
+        if dockerfile is not None and isinstance(vertex.origin, Range):
+            excerpt = dockerfile.source.excerpt(vertex.origin)
+        return BuildFailed(failure.cause, vertex.name, transcript.tail(vertex), excerpt)
+
+
+def _bind(dockerfile: Dockerfile, request: BuildRequest, linter: Linter) -> Graph:
+    return bind(
+        stages(dockerfile), request.platforms, target=request.target, build_args=request.build_args, linter=linter
+    )
+
+
+def _lint_options(dockerfile: Dockerfile) -> LintOptions:
+    directive = dockerfile.directives.get("check")
+    return LintOptions.parse(directive.value) if directive is not None else LintOptions()
+
+
+@contextmanager
+def _vertex(sink: BuildSink, name: str) -> Iterator[None]:
+    """A part of the build that is no vertex of the graph, shown like one."""
+    sink(VertexStarted(name, name))
+    try:
+        yield
+    except BaseException as error:
+        sink(VertexDone(name, error=str(error), canceled=isinstance(error, Cancelled)))
+        raise
+    sink(VertexDone(name))
+
+
+def epoch_text(seconds: int | None) -> str:
+    """SOURCE_DATE_EPOCH as image documents write times; "" for None."""
+    return "" if seconds is None else rfc3339(datetime.fromtimestamp(seconds, UTC))

@@ -1,0 +1,1 @@
+"""Where build results go."""

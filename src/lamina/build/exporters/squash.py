@@ -1,0 +1,34 @@
+"""`--squash`: one layer in place of all that a build put on its base; the base's layers stay shared (S39)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lamina.build.ops.results import Trees
+from lamina.layer.apply import WhiteoutMode, apply_layer
+from lamina.spec.config import History, ImageConfig
+from lamina.store.packing import pack_layer
+from lamina.store.snapshots.values import Snapshot
+from lamina.store.store import Store
+
+
+def merge(store: Store, trees: Trees, own: Sequence[Snapshot]) -> Snapshot:
+    """One snapshot with the changes of several, on what the first of them stands on."""
+    with trees.draft(own[0].parent) as draft:
+        for snapshot in own:
+            with tempfile.TemporaryFile(dir=store.root) as spool:
+                pack_layer(store.snapshots.changes(snapshot.key), spool.write)
+                spool.seek(0)
+                apply_layer(spool, draft.root, whiteouts=WhiteoutMode.REMOVE)
+        return store.snapshots.stat(draft.commit())
+
+
+def squashed_history(config: ImageConfig, base: ImageConfig | None, created: str) -> tuple[History, ...]:
+    """The history after a squash, in Docker's words: nothing is forgotten, but only the last entry has a layer."""
+    kept = len(base.history) if base is not None else 0
+    told = (replace(entry, empty_layer=True) for entry in config.history[kept:])
+    parent = str(base.id) if base is not None else ""
+    merged = History(created=created, comment=f"merge {config.id} to {parent}")
+    return (*config.history[:kept], *told, merged)

@@ -1,0 +1,60 @@
+"""From what the solver tells to what a transcript shows, and the tail of each step's output for the error report."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import cast
+
+from lamina.build.graph.vertex import Vertex
+from lamina.build.progress import BuildSink, Stream, VertexCached, VertexDone, VertexLog, VertexStarted
+from lamina.errors import Cancelled
+
+_STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
+_TAIL_BYTES = 64 << 10
+
+
+class Transcript:
+    """An observer of the solver that feeds a sink of build events."""
+
+    def __init__(self, sink: BuildSink) -> None:
+        self._sink = sink
+        self._lock = threading.Lock()
+        self._tails: dict[str, deque[bytes]] = {}
+        self._sizes: dict[str, int] = {}
+
+    def started(self, vertex: object) -> None:
+        """The vertex began to run."""
+        one = cast("Vertex", vertex)
+        self._sink(VertexStarted(str(one.digest), one.name))
+
+    def cached(self, vertex: object) -> None:
+        """The vertex was answered from the cache."""
+        one = cast("Vertex", vertex)
+        self._sink(VertexCached(str(one.digest), one.name))
+
+    def log(self, vertex: object, stream: int, data: bytes) -> None:
+        """The running vertex wrote something; its last 64 KiB are kept."""
+        key = str(cast("Vertex", vertex).digest)
+        with self._lock:
+            tail = self._tails.setdefault(key, deque())
+            tail.append(data)
+            size = self._sizes.get(key, 0) + len(data)
+            while size - len(tail[0]) >= _TAIL_BYTES:
+                size -= len(tail.popleft())
+            self._sizes[key] = size
+        self._sink(VertexLog(key, _STREAMS[stream], data))
+
+    def finished(self, vertex: object, error: BaseException | None) -> None:
+        """The vertex ended."""
+        key = str(cast("Vertex", vertex).digest)
+        if error is None:
+            self._sink(VertexDone(key))
+        else:
+            self._sink(VertexDone(key, error=str(error), canceled=isinstance(error, Cancelled)))
+
+    def tail(self, vertex: Vertex) -> str:
+        """The end of what a vertex wrote."""
+        with self._lock:
+            data = b"".join(self._tails.get(str(vertex.digest), ()))
+        return data[-_TAIL_BYTES:].decode("utf-8", "replace")

@@ -1,0 +1,72 @@
+"""The store's snapshots as build operations see them.
+
+A step's changes are the upper directory it wrote to: committing freezes that directory, nothing is copied. Trees are
+committed without syncing each; the exporter, and a failing build's end, sync once for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from lamina.build.ops.results import Draft
+from lamina.store.leases import Lease
+from lamina.store.snapshots.snapshotter import Snapshotter
+
+
+class StoreTrees:
+    """Trees of one build.
+
+    Args:
+        snapshots: the store's.
+        lease: holds every tree until the build has ended.
+    """
+
+    def __init__(self, snapshots: Snapshotter, lease: Lease) -> None:
+        self._snapshots, self._lease = snapshots, lease
+
+    @contextmanager
+    def draft(self, parent: str | None) -> Iterator[Draft]:
+        """A writable tree on top of a snapshot; dropped unless committed."""
+        key, name = f"build-draft-{uuid.uuid4().hex}", f"build-{uuid.uuid4().hex}"
+        self._snapshots.prepare(key, parent, lease=self._lease)
+        committed = False
+        with ExitStack() as mount:
+            try:
+                root = mount.enter_context(self._snapshots.mounted(key, volatile=True))
+
+                def commit() -> str:
+                    nonlocal committed
+                    mount.close()
+                    self._snapshots.commit(key, name, sync=False, lease=self._lease)
+                    committed = True
+                    return name
+
+                yield Draft(root, commit)
+            finally:
+                mount.close()
+                if not committed:
+                    self._snapshots.remove(key)
+
+    @contextmanager
+    def view(self, snapshot: str | None) -> Iterator[str]:
+        """A snapshot's tree to read, as a directory; many views of one tree may be open at once."""
+        if snapshot is None:
+            with tempfile.TemporaryDirectory(prefix="lamina-scratch-") as empty:
+                os.chmod(empty, 0o755)
+                yield empty
+            return
+        plain = self._snapshots.plain(snapshot)
+        if plain is not None:
+            yield plain
+            return
+        key = f"build-view-{uuid.uuid4().hex}"
+        self._snapshots.view(key, snapshot, lease=self._lease)
+        try:
+            with self._snapshots.mounted(key, readonly=True) as root:
+                yield root
+        finally:
+            self._snapshots.remove(key)

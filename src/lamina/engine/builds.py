@@ -1,0 +1,145 @@
+"""Images from Dockerfiles: joins the builder with the store, the runtime and the registries."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+from lamina.build.builder import Builder, BuildRequest, Built, epoch_text
+from lamina.build.dockerfile.arguments import Platforms
+from lamina.build.dockerfile.binding import ImageRef
+from lamina.build.dockerfile.plan import BaseImage, RunDefaults
+from lamina.build.exporters.image import ImageExport
+from lamina.build.progress import BuildSink, VertexDone, VertexProgress, VertexStarted
+from lamina.engine.contexts import prepared
+from lamina.errors import Invalid, LaminaError
+from lamina.progress import Progress
+from lamina.runtime.executor import Executor
+from lamina.runtime.network.pool import NetworkPool
+from lamina.spec.platform import Platform, of_machine
+from lamina.spec.reference import Reference
+
+if TYPE_CHECKING:
+    from lamina.engine.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What `lamina build` was told.
+
+    Attributes:
+        context: a directory or `-`.
+        dockerfile: `-f`, "" for the context's own.
+        cwd: what relative paths are relative to.
+        tags: names for the image, complete references.
+        build_args: `--build-arg`.
+        labels: `--label`.
+        target: `--target`.
+        platform: `--platform`, None for this machine's.
+        no_cache: `--no-cache`.
+        pull: ask registries for newer bases (`--pull`).
+        network: `default`, `none` or `host`, for RUN.
+        add_hosts: `name:address`.
+        shm_size: bytes, 0 for the default.
+        squash: make one layer of all new ones (S39).
+    """
+
+    context: str
+    cwd: str
+    dockerfile: str = ""
+    tags: tuple[Reference, ...] = ()
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    platform: Platform | None = None
+    no_cache: bool = False
+    pull: bool = False
+    network: str = "default"
+    add_hosts: tuple[str, ...] = ()
+    shm_size: int = 0
+    squash: bool = False
+
+
+class Builds:
+    """Builds in one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def build(
+        self, options: BuildOptions, sink: BuildSink, *, stdin: BinaryIO, cancelled: threading.Event | None = None
+    ) -> Built:
+        """Build an image.
+
+        Args:
+            options: what to build.
+            sink: is told what happens, from any thread.
+            stdin: read when the context or the Dockerfile is `-`.
+            cancelled: stops the build when set.
+
+        Raises:
+            BuildFailed: with the step, its output and the place in the Dockerfile.
+        """
+        engine = self._engine
+        host = of_machine(os.uname().machine)
+        epoch = self._epoch(options)
+        with prepared(options.context, options.dockerfile, cwd=options.cwd, stdin=stdin) as context:
+            pool = NetworkPool(engine.bridges, engine.store.db)
+            runner = Executor(engine.settings.run_root, network=pool, runtime=engine.settings.runtime)
+            builder = Builder(engine.store, runner, _Resolver(engine, sink, pull=options.pull))
+            request = BuildRequest(
+                dockerfile=context.dockerfile,
+                dockerfile_name=context.name,
+                context=context.directory,
+                ignore=context.ignore,
+                platforms=Platforms(build=host, target=options.platform or host),
+                target=options.target,
+                build_args=options.build_args,
+                no_cache=options.no_cache,
+                defaults=RunDefaults(options.network, options.add_hosts, options.shm_size),
+                export=ImageExport(options.tags, options.labels, epoch_text(epoch), squash=options.squash),
+                source_date_epoch=epoch,
+            )
+            try:
+                return builder.build(request, sink, cancelled)
+            finally:
+                pool.close()
+
+    def _epoch(self, options: BuildOptions) -> int | None:
+        """SOURCE_DATE_EPOCH from a build argument, else from the environment (B19)."""
+        text = options.build_args.get("SOURCE_DATE_EPOCH") or self._engine.settings.env.get("SOURCE_DATE_EPOCH", "")
+        if not text:
+            return None
+        if not (text.isascii() and text.isdigit()) or int(text) > 1 << 40:
+            raise Invalid(f"invalid SOURCE_DATE_EPOCH: {text}", hint="give seconds since 1970-01-01, or unset it")
+        return int(text)
+
+
+class _Resolver:
+    """Finds base images here first, then at their registry; shows it as a step of the build."""
+
+    def __init__(self, engine: Engine, sink: BuildSink, *, pull: bool) -> None:
+        self._engine, self._sink, self._pull = engine, sink, pull
+
+    def __call__(self, reference: ImageRef, platform: Platform) -> BaseImage:
+        name = f"[internal] load metadata for {reference.reference}"
+        self._sink(VertexStarted(name, name))
+        try:
+            found = self._engine.transfer.ensure(
+                reference.written,
+                platform=platform,
+                policy="always" if self._pull else "missing",
+                progress=lambda event: self._report(name, event),
+            )
+        except LaminaError as error:
+            self._sink(VertexDone(name, error=str(error)))
+            raise
+        self._sink(VertexDone(name))
+        return BaseImage(self._engine.store.images.config(found.image.id), str(reference.reference))
+
+    def _report(self, vertex: str, event: Progress) -> None:
+        if event.id:
+            self._sink(VertexProgress(vertex, f"{event.id} {event.status}", event.current, event.total, event.final))
