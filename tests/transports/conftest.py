@@ -30,7 +30,7 @@ def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, port = tmp_path_factory.mktemp("docker-registry"), free_port()
     config = folder / "config.yml"
     config.write_text(
-        f"version: 0.1\nlog: {{level: panic, accesslog: {{disabled: true}}}}\n"
+        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
         f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
     )

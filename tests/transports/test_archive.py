@@ -10,7 +10,7 @@ import lzma
 import os
 import resource
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -133,11 +133,11 @@ def test_a_file_is_complete_private_and_replaced_atomically(tmp_path: Path) -> N
 
 
 def docker_save(
-    layers: list[tuple[str, bytes]], config: ImageConfig, tags: list[str], extra: list[TarEntry] = ()
-) -> bytes:  # type: ignore[assignment]
+    layers: list[tuple[str, bytes]], config: ImageConfig, tags: list[str], extra: Sequence[TarEntry] = ()
+) -> bytes:
     """An archive as old docker versions wrote it; `layers` are (member, bytes)."""
     out = bytearray()
-    tar = TarWriter(out.extend)  # type: ignore[arg-type]
+    tar = TarWriter(out.extend)
     name = f"{config.id.hex}.json"
     for path, content in dict(layers).items():
         if content:
@@ -188,7 +188,7 @@ def test_links_never_leave_the_archive(tmp_path: Path) -> None:  # threats 1, 17
 
 def test_two_meanings_in_one_archive_are_refused(tmp_path: Path) -> None:
     raw = bytearray()
-    tar = TarWriter(raw.extend)  # type: ignore[arg-type]
+    tar = TarWriter(raw.extend)
     for content in (b"[]", b"[ ]"):
         tar.add(TarEntry("manifest.json", Kind.FILE, size=len(content)), content)
     tar.close()
@@ -290,7 +290,7 @@ def test_archives_that_skopeo_writes_are_read(kind: str, tmp_path: Path, skopeo:
 
 def test_only_one_platform_can_be_saved(tmp_path: Path) -> None:
     out = bytearray()
-    save([(random_index(5), [NAME])], out.extend, only=ARM64)  # type: ignore[arg-type]
+    save([(random_index(5), [NAME])], out.extend, only=ARM64)
     with opened(bytes(out), tmp_path) as archive:
         content = archive.image()
         assert not is_index(content)

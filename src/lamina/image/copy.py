@@ -19,8 +19,8 @@ from lamina.image.protocols import (
     Capabilities,
     Image,
     ImageIndex,
-    ImageSink,
     Layer,
+    LayersSink,
     PendingLayer,
     Readable,
     Sink,
@@ -226,9 +226,12 @@ class _Transfer:
 
     def run(self) -> None:
         images = self.plan.images()
-        if isinstance(self.sink, ImageSink):
+        if isinstance(self.sink, LayersSink):
             for image in images:
-                self.sink.begin_image(image)
+                self._check()
+                self.sink.put_layers(image, self.report, self.cancel)
+            self._all(self._configs(images))
+            return
         layers = [task for image in images for task in self._layers(image)]
         for position, task in enumerate(layers):
             self._say(task, self.options.words.prepare)

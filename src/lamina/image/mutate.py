@@ -331,3 +331,8 @@ def _retype(media_type: str, table: Mapping[str, str]) -> str:
     if media_type in table.values():
         return media_type
     raise InconvertibleType(media_type)
+
+
+def oci_type(media_type: str) -> str:
+    """OCI's name for a media type of Docker's; others as they are."""
+    return _TO_OCI.get(media_type, media_type)

@@ -6,6 +6,7 @@ blobs and manifests. N backends cost N modules, because everything else speaks o
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -209,9 +210,14 @@ class StreamSink(Protocol):
 
 
 @runtime_checkable
-class ImageSink(Protocol):
-    """A sink that wants to see an image before its blobs arrive, because it unpacks layers and checks diffIDs."""
+class LayersSink(Protocol):
+    """A sink that takes all layers of an image at once, because it stacks what it unpacks and checks diffIDs."""
 
-    def begin_image(self, image: Image) -> None:
-        """Told once for each image, in copy order, before any of its blobs."""
+    def put_layers(self, image: Image, report: ProgressSink, cancel: threading.Event) -> None:
+        """Store every layer; the sink reports for each, by the id of its blob, up to its last state.
+
+        Raises:
+            Integrity: bytes, diffIDs or structure are wrong.
+            Cancelled: `cancel` was set.
+        """
         ...

@@ -1,0 +1,1 @@
+"""The local store as a source and a sink of images."""
