@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import report
 
-NAMES: tuple[str, ...] = ()
+#: case name: (the measure as bench_registry.py prints it, title, unit, lamina's figure over the peer's must reach this)
+CASES = {
+    "manifest-get": ("manifest GET req/s", "manifest GET, 16 connections", "req/s", 4.0),
+    "blob-get": ("blob GET MB/s", "blob GET, 256 MiB", "MB/s", 1.0),
+    "blob-upload": ("upload PATCH MB/s", "blob upload by PATCH and PUT, 256 MiB", "MB/s", 1.0),
+    "blob-upload-put": ("upload PUT MB/s", "blob upload by one PUT, 256 MiB", "MB/s", 1.0),
+}
+NAMES: tuple[str, ...] = tuple(CASES)
 
 
-def measure(names: list[str], work: str) -> list[report.Line]:
-    """Measure the cases named."""
-    raise NotImplementedError
+def measure(names: list[str], rounds: int | None) -> list[report.Line]:
+    """One run of bench_registry.py gives all of its cases; those named become lines."""
+    argv = [sys.executable, str(Path(__file__).with_name("bench_registry.py"))]
+    argv += ["--rounds", str(rounds)] if rounds else []
+    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600, check=False)
+    lines = []
+    for name in names:
+        measure_name, title, unit, target = CASES[name]
+        line = report.Line(name, title, target, ("docker-registry",), unit=unit)
+        found = re.search(rf"^{re.escape(measure_name)}\s+([\d.]+)\s+([\d.]+)", done.stdout, re.MULTILINE)
+        if found:
+            line.seconds = {"docker-registry": [float(found[1])], "lamina": [float(found[2])]}
+        else:
+            tail = " | ".join(done.stderr.strip().splitlines()[-3:])
+            line.errors["lamina"] = f"bench_registry.py: exit {done.returncode}: {tail[-600:]}"
+        lines.append(line)
+    return lines

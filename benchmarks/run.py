@@ -56,7 +56,8 @@ def main() -> int:
         if local:
             lines += _compare(local, wanted, work, arguments.rounds, facts)
         if any(name in picked for name in registry_cases.NAMES):
-            lines += registry_cases.measure([name for name in registry_cases.NAMES if name in picked], work)
+            chosen = [name for name in registry_cases.NAMES if name in picked]
+            lines += registry_cases.measure(chosen, arguments.rounds)
     finally:
         sandbox.remove_cgroups("lamina-bench")
         shutil.rmtree(work, ignore_errors=True)
