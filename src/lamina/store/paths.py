@@ -30,7 +30,7 @@ DIRECTORY: Final = 0o700
 TRAVERSABLE: Final = 0o711
 FILE: Final = 0o600
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,159}")
 _PART = ".part"
 
 

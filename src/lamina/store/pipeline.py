@@ -165,24 +165,21 @@ class LayerPipeline:
         """
         compressed, plain = Pipe(), Pipe()
         pipes = (compressed, plain)
-        fetching, fetched = _start("fetch", lambda: self._produce(source, compressed), pipes)
-        inflating, inflated = _start("inflate", lambda: self._inflate(compressed, plain), pipes)
-        failure: BaseException | None = None
+        failures: list[BaseException] = []  # in the order of time; those after the first may follow from it
+        fetching, fetched = _start("fetch", lambda: self._produce(source, compressed), pipes, failures)
+        inflating, inflated = _start("inflate", lambda: self._inflate(compressed, plain), pipes, failures)
         try:
             applied = apply_layer(plain, tree, whiteouts=mode, limits=self._limits, userxattr=userxattr)
         except BaseException as error:
-            failure = error
+            failures.append(error)
             for pipe in pipes:
                 pipe.fail(error)
         fetching.join()
         inflating.join()
-        cause = fetched.exception()
-        if failure is not None:
-            if isinstance(cause, Integrity) and cause is not failure:
-                raise cause from failure
-            raise failure
-        if cause is not None:
-            raise cause
+        if failures:
+            # Wrong bytes explain whatever they led to.
+            wrong = fetched.exception()
+            raise wrong if isinstance(wrong, Integrity) else failures[0]
         actual = inflated.result()
         if actual != source.diff_id:
             raise DiffIdMismatch(source.blob.digest, source.diff_id, actual)
@@ -266,7 +263,9 @@ class _Tee:
             self._pipe = None
 
 
-def _start(name: str, work: Callable[[], _T], pipes: Sequence[Pipe]) -> tuple[threading.Thread, Future[_T]]:
+def _start(
+    name: str, work: Callable[[], _T], pipes: Sequence[Pipe], failures: list[BaseException]
+) -> tuple[threading.Thread, Future[_T]]:
     """Runs `work` in a thread; its failure breaks the pipes, so that nobody waits for it."""
     result: Future[_T] = Future()
 
@@ -274,6 +273,7 @@ def _start(name: str, work: Callable[[], _T], pipes: Sequence[Pipe]) -> tuple[th
         try:
             value = work()
         except BaseException as error:
+            failures.append(error)
             result.set_exception(error)
             for pipe in pipes:
                 pipe.fail(error)

@@ -262,7 +262,11 @@ class _Ensure:
                 self._snapshots.remove(active.key)
                 active = staged.snapshot = None
         if active is None:
-            active, applied = self._apply_merged(source, below)
+            try:
+                active, applied = self._apply_merged(source, below)
+            except DamagedBlob:
+                self._blobs.forget([source.blob.digest])
+                active, applied = self._apply_merged(source, below)
         if applied is None:
             raise AssertionError("an unpacked tree without a record of what was unpacked")
         labels = {"chain_id": str(chain_id), "diff_id": str(source.diff_id)}
@@ -291,7 +295,7 @@ class _Ensure:
         settle(changes.tree, lowers, applied.implicit_dirs, userxattr=changes.userxattr)
 
     def _apply_merged(self, source: LayerSource, below: str | None) -> tuple[Snapshot, Applied]:
-        """Applies a layer, whose blob is here, on the merged tree of those below it."""
+        """Applies a layer, whose blob is here (or fetched again), on the merged tree of those below it."""
         active = self._snapshots.prepare(f"unpack-{fresh()}", below, lease=self._lease)
         try:
             with self._snapshots.mounted(active.key, volatile=True) as tree:
