@@ -337,6 +337,8 @@ def test_limits_name_what_was_exceeded() -> None:  # threat 9
         read(many, max_entries=49)
     assert caught.value.what == "max_entries"
     assert len(read(many, max_entries=50)) == 50
+    with pytest.raises(LayerLimit):
+        read(pax_header([(b"a", b"b")], b"g") * 50 + archive(), max_entries=10)
     with pytest.raises(LayerLimit, match="has 1073741824 bytes"):  # 1 GB PAX claim: refused before any is read
         read(raw_header(b"p", b"x", size=1 << 30))
     with pytest.raises(LayerLimit, match="has 1073741824 bytes"):

@@ -299,15 +299,16 @@ class _Applier:
         name = entry.name
         kind = entry.kind
         # The raw spelling of the parent is the cache key, so that a run of files in one directory costs no parsing.
-        parent, _, base = name.rpartition("/")
-        here = self.by_name.get(parent)
+        spelled, _, base = name.rpartition("/")
+        here = self.by_name.get(spelled)
         if here is None or not base or base in {".", ".."} or base.startswith(".wh.") or "\0" in base:
+            written = base
             parts = clean(name, self.limits)
             if not parts:
                 self._root_entry(entry)
                 return
             base = parts.pop()
-            if any(part.startswith(whiteout.PREFIX) for part in parts):
+            if ".wh." in name and any(part.startswith(whiteout.PREFIX) for part in parts):
                 self._below_reserved(entry, parts, base)
                 return
             mark = whiteout.parse(base, name)
@@ -318,6 +319,8 @@ class _Applier:
             here = self.by_name.get(parent)
             if here is None:
                 here = self._parent(parent, parts)
+            if written == base:
+                self.by_name[spelled] = here
         if kind is Kind.FILE:
             self._file(entry, here, base)
         elif kind is Kind.DIR:

@@ -71,6 +71,7 @@ class TarReader:
         self._name = ""
         self._header_at = 0
         self._holes = 0
+        self._headers = 0
         self.entries = 0
         self.terminated = False
 
@@ -200,6 +201,10 @@ class TarReader:
                     return None
                 raise self._bad("header checksum does not match")
             flag = fields[7]
+            self._headers += 1
+            if self._headers > 4 * self._limits.max_entries + 4:  # extended headers cost time too
+                limit = self._limits.max_entries
+                raise LayerLimit("max_entries", limit, f"layer has more than {4 * limit} headers")
             if flag == b"x" or flag == b"X":  # noqa: PLR1714 - a tuple test is slower, this runs for every header
                 pairs = paxlib.parse_records(self._body(fields[4]))
                 local = dict(pairs)
