@@ -25,6 +25,7 @@ from lamina.registry.workers import supervise
 logger = logging.getLogger("lamina.registry")
 _BACKLOG: Final = 1024
 _LINGER: Final = 10.0
+_ABORT: Final = 0.5
 
 
 @asynccontextmanager
@@ -47,8 +48,9 @@ async def serving(
         ThreadPoolExecutor(config.threads, "registry-send") as send,
     ):
         threads = Threads(quick, bulk, send)
+        dispatcher = Dispatcher(registry, policy or Everybody(), threads)
         server = web.Server(
-            Dispatcher(registry, policy or Everybody(), threads),
+            dispatcher,
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=config.keepalive_timeout,
@@ -56,7 +58,7 @@ async def serving(
             lingering_time=min(_LINGER, config.body_idle_timeout),
             read_bufsize=MIB,
         )
-        runner = web.ServerRunner(server, shutdown_timeout=config.drain_timeout)
+        runner = web.ServerRunner(server, shutdown_timeout=_ABORT)
         await runner.setup()
         scrubber = Scrubber(registry.content, pause=config.scrub_pause)
         chores = [
@@ -64,8 +66,13 @@ async def serving(
             asyncio.create_task(_scrub(scrubber, config.scrub_interval)),
         ]
         try:
-            await web.SockSite(runner, listener, ssl_context=tls, backlog=_BACKLOG).start()
-            yield
+            site = web.SockSite(runner, listener, ssl_context=tls, backlog=_BACKLOG)
+            await site.start()
+            try:
+                yield
+            finally:
+                await site.stop()
+                await dispatcher.drain(lambda: server.connections, config.drain_timeout)
         finally:
             scrubber.stop()
             for chore in chores:
@@ -176,6 +183,6 @@ def serve(
         if ready:
             ready(*address)
         if workers > 1:
-            supervise(work, workers)
+            supervise(work, workers, listener.close)
         else:
             work()

@@ -15,10 +15,15 @@ logger = logging.getLogger("lamina.registry")
 _SETTLED: Final = 1.0
 
 
-def supervise(work: Callable[[], None], count: int) -> None:
+def supervise(work: Callable[[], None], count: int, at_end: Callable[[], None]) -> None:
     """Run `work` in `count` forked processes until SIGTERM or SIGINT; replace those that die before.
 
     Must be called while the process has one thread. Returns when all workers have drained and ended.
+
+    Args:
+        work: what a worker does until it is signalled.
+        count: how many.
+        at_end: called in the parent once no more will be started.
     """
     children: dict[int, float] = {}
     stopping = False
@@ -26,6 +31,7 @@ def supervise(work: Callable[[], None], count: int) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal stopping
         stopping = True
+        at_end()
         for child in children:
             os.kill(child, signal.SIGTERM)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Final
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from lamina.errors import LaminaError, Unauthorized
 from lamina.registry.access import AccessPolicy, Action
@@ -24,6 +28,7 @@ logger = logging.getLogger("lamina.registry")
 access_logger = logging.getLogger("lamina.registry.access")
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+_GRACE: Final = 0.2
 
 
 class Dispatcher:
@@ -31,6 +36,8 @@ class Dispatcher:
 
     def __init__(self, registry: Registry, policy: AccessPolicy, threads: Threads) -> None:
         self._registry, self._policy, self._threads = registry, policy, threads
+        self._active: set[RequestHandler] = set()
+        self._idle: asyncio.Event | None = None
         reader = manifests.ManifestReader(NameCache(registry.metadata))
         pull, push, remove = Action.PULL, Action.PUSH, Action.DELETE
         self._handlers: dict[Resource, dict[str, tuple[Action | None, Handler]]] = {
@@ -55,6 +62,33 @@ class Dispatcher:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; never raises for what a client did."""
+        connection = request.protocol
+        self._active.add(connection)
+        try:
+            return await self._respond(request)
+        finally:
+            self._active.discard(connection)
+            if self._idle is not None and not self._active:
+                self._idle.set()
+
+    async def drain(self, connections: Callable[[], Iterable[RequestHandler]], patience: float) -> None:
+        """Let running requests end, each with the last answer on its connection, and close the idle connections.
+
+        The framework's own shutdown comes after this: it stops reading bodies, so that no upload could end in it.
+        """
+        self._idle = asyncio.Event()
+        # A request may be in the socket already; it is served, not dropped.
+        await asyncio.sleep(min(_GRACE, patience))
+        for connection in connections():
+            if connection not in self._active:
+                connection.close()
+        if self._active:
+            self._idle.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._idle.wait()
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         try:
             response = await self._answer(request, path, query)
@@ -68,6 +102,8 @@ class Dispatcher:
             response = failure(Code.UNKNOWN)
         if not response.prepared:
             stamp(response)
+            if self._idle is not None:
+                response.force_close()
         if self._registry.config.access_log:
             access_logger.info("%s %s %s %d", request.remote, request.method, path[:300], response.status)
         return response
