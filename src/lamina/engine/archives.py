@@ -219,3 +219,15 @@ class Archives:
         from lamina.engine.imports import import_tar
 
         return import_tar(self._engine, stream, options, progress)
+
+    def import_url(self, url: str, options: ImportOptions, *, progress: ProgressSink = discard) -> Digest:
+        """The same of a tar on a web server.
+
+        Raises:
+            DownloadFailed: it cannot be had.
+            LaminaError: as `import_tar`.
+        """
+        from lamina.engine.downloads import download
+
+        with download(url, self._engine.settings.env) as stream:
+            return self.import_tar(stream, options, progress=progress)
