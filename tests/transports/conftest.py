@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -91,3 +92,29 @@ def podman(tmp_path: Path) -> Iterator[object]:
 
     yield run
     shutil.rmtree(runroot, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ca.crt, and server.crt/server.key good for `*.example`, localhost and 127.0.0.1."""
+    folder = tmp_path_factory.mktemp("tls")
+    names = "subjectAltName=DNS:registry.example,DNS:*.registry.example,DNS:cdn.example,DNS:localhost,IP:127.0.0.1"
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    (folder / "ext").write_text(names)
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test ca", "-days", "30")
+    openssl("req", *new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server")
+    sign = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "ext"]
+    openssl("x509", "-req", "-in", "server.csr", "-out", "server.crt", *sign)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tls(certificates: Path) -> ssl.SSLContext:
+    """A server's side of TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
+    return context

@@ -87,9 +87,8 @@ def _fallback(session: Session, repository: Repository, subject: Digest) -> tupl
         response = session.call(get_manifest(repository, tag))
     except Missing:
         return ()
-    announced = digest_header(response.header(CONTENT_DIGEST))
     raw = response.read_all(session.settings.limits.manifest, f"referrers of {subject}")
-    check_manifest(raw, tag, announced)
+    check_manifest(raw, tag, digest_header(response.header(CONTENT_DIGEST)))
     return _entries(raw)
 
 

@@ -107,8 +107,8 @@ class RemoteSink:
                 refused.answer = error.answer
                 raise refused from None
             raise
-        stored, subject_known = digest_header(response.header(CONTENT_DIGEST)), response.header(OCI_SUBJECT)
         response.head_of_body(self.session.settings.limits.error)
+        stored, subject_known = digest_header(response.header(CONTENT_DIGEST)), response.header(OCI_SUBJECT)
         if stored is not None and stored.algorithm == digest.algorithm and stored != digest:
             raise WrongManifest(digest, stored)
         if manifest.subject is not None and not subject_known:

@@ -47,9 +47,9 @@ class RemoteSource:
             response = self.session.call(get_manifest(self.repository, identifier))
         except LaminaError as error:
             raise for_pull(error, reference.tagged().familiar, self.repository.familiar) from None
-        announced = digest_header(response.header(CONTENT_DIGEST))
         media_type = response.header("Content-Type").partition(";")[0].strip()
         raw = response.read_all(self.session.settings.limits.manifest, f"manifest {reference.familiar}")
+        announced = digest_header(response.header(CONTENT_DIGEST))
         return raw, media_type, check_manifest(raw, identifier, announced)
 
     def resolve(self, reference: Reference) -> Descriptor:
@@ -63,9 +63,9 @@ class RemoteSource:
             response = self.session.call(get_manifest(self.repository, identifier, head=True))
         except LaminaError as error:
             raise for_pull(error, reference.tagged().familiar, self.repository.familiar) from None
+        response.close()
         digest, size = digest_header(response.header(CONTENT_DIGEST)), response.length
         media_type = response.header("Content-Type").partition(";")[0].strip()
-        response.close()
         known = mediatype.is_manifest(media_type) or mediatype.is_index(media_type)
         if digest is None or size is None or not known or (reference.digest and digest != reference.digest):
             raw, media_type, digest = self.manifest(reference)

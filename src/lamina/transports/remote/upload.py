@@ -161,8 +161,8 @@ class Upload:
         return Call(method, "", headers, body, self._scopes, expect, follow=False, retry=False)
 
     def _finish(self, response: Response, digest: Digest) -> None:
-        stored = digest_header(response.header(CONTENT_DIGEST))
         response.head_of_body(self._session.settings.limits.error)
+        stored = digest_header(response.header(CONTENT_DIGEST))
         if stored is not None and stored.algorithm == digest.algorithm and stored != digest:
             raise BadAnswer(f"the registry stored {stored} when it was sent {digest}")
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import unquote
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -147,12 +148,17 @@ class Wire:
         patience = self._settings.patience
         timeout = urllib3.Timeout(connect=patience.connect, read=read_timeout or patience.read)
         body = request.body() if callable(request.body) else request.body
+        pool = self._pool(request.url.origin)
+        headers = {"User-Agent": self._settings.user_agent, **request.headers}
+        target = request.url.target
+        if pool.proxy is not None and not request.url.origin.secure:
+            target, headers = str(request.url), {**headers, **pool.proxy_headers}  # RFC 9112, section 3.2.2
         try:
-            raw = self._pool(request.url.origin).urlopen(
+            raw = pool.urlopen(
                 request.method,
-                request.url.target,
+                target,
                 body=_Chunks(body) if isinstance(body, Iterable) and not isinstance(body, bytes) else body,
-                headers={"User-Agent": self._settings.user_agent, **request.headers},
+                headers=headers,
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
@@ -186,7 +192,10 @@ class Wire:
             extra |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
         proxy = settings.proxies.for_host(origin.scheme, origin.host, origin.port)
         if proxy:
-            manager = urllib3.ProxyManager(proxy, maxsize=_IDLE)
+            secret = urllib3.util.parse_url(proxy).auth
+            known = urllib3.make_headers(proxy_basic_auth=unquote(secret)) if secret else None
+            manager = urllib3.ProxyManager(proxy, maxsize=_IDLE, proxy_headers=known)
+            manager.pool_classes_by_scheme = {"http": HTTPConnectionPool, "https": _QuietHttps}
             return manager.connection_from_host(origin.host, origin.port, origin.scheme, pool_kwargs=extra)
         dial = _Dial(settings.network, self, origin.host == self._registry, origin)
         kind: type[HTTPConnectionPool] = _HttpsPool if origin.secure else _HttpPool
@@ -263,7 +272,15 @@ class _HttpPool(HTTPConnectionPool):
     ConnectionCls = _DialedHttp
 
 
-class _HttpsPool(HTTPSConnectionPool):
+class _QuietHttps(HTTPSConnectionPool):
+    """Does not warn of registries that the user marked insecure: they were asked for."""
+
+    def _validate_conn(self, conn: Any) -> None:
+        if conn.is_closed:
+            conn.connect()
+
+
+class _HttpsPool(_QuietHttps):
     ConnectionCls = _DialedHttps
 
 
