@@ -146,6 +146,7 @@ def test_remove_mode_matches_the_model(layers: list[Layer]) -> None:
 @example([[("f", "a/b")], [("f", "a"), ("d", "a")]])
 @example([[("f", "a/b/c")], [("w", "a"), ("w", "a/b"), ("f", "a/b/d")]])
 @example([[("f", "a/b/c")], [("o", "a"), ("w", "a/b")]])
+@example([[("f", "a/a/a")], [("f", "a/b"), ("w", "a/a/a"), ("w", "a")]])
 @example([[("f", "a/b")], [("w", "a"), ("f", "a/c"), ("w", "b")], [("f", "a/b"), ("w", "a/c")]])
 def test_overlay_mode_matches_the_model_on_a_real_mount(layers: list[Layer]) -> None:
     if os.geteuid() != 0:

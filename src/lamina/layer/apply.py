@@ -15,7 +15,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from lamina.errors import Conflict, Denied, Unavailable
 from lamina.layer import whiteout
@@ -26,6 +25,7 @@ from lamina.layer.limits import DEFAULT_LIMITS, LayerLimit, Limits
 from lamina.layer.paths import UnsafeEntry, clean
 from lamina.layer.reader import TarReader
 from lamina.layer.xattrs import HOST_XATTRS, steers_store
+from lamina.values import dataclass, field
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_TIME = (1 << 40) * 1_000_000_000
@@ -748,6 +748,11 @@ class _Applier:
             # Overlayfs shows a whiteout that lies over nothing as a broken name.
             if self._covered(path) or (self.lower is not None and self.lower(path) is None):
                 self._unlink_path(path)
+        for path in sorted(self.implicit - self.own, reverse=True):  # made for marks that hide nothing after all
+            if self._covered(path):
+                self.dirs.trim()
+                parent, _, name = path.rpartition("/")
+                self._remove(self.dirs.enter(parent), name)
         for path in sorted({*self.attributes, *self.implicit, *self.opaque}, reverse=True):  # children first
             self.dirs.trim()
             self._finish_dir(path)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 from lamina.errors import Unsupported
 from lamina.layer import whiteout
 from lamina.layer.dirs import READ, Dir, DirCache
 from lamina.layer.xattrs import read_xattrs
+from lamina.values import dataclass, field
 
 ChangeKind = Literal["A", "C", "D"]
 

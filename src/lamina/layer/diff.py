@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from lamina.errors import Conflict, Unsupported
 from lamina.layer import whiteout
@@ -20,6 +19,7 @@ from lamina.layer.entry import Kind, TarEntry
 from lamina.layer.usage import Usage, tree_usage
 from lamina.layer.writer import TarWriter
 from lamina.layer.xattrs import read_xattrs
+from lamina.values import dataclass
 
 __all__ = [
     "Change",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from lamina.errors import Integrity
+from lamina.values import dataclass, field
 
 
 class BadArchive(Integrity):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lamina.errors import LimitExceeded
+from lamina.values import dataclass
 
 KIB = 1 << 10
 MIB = 1 << 20

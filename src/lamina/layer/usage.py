@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from lamina.layer.dirs import READ, DirCache
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
