@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from lamina.errors import Cancelled, Integrity, Invalid, LaminaError, LimitExceeded, NotFound, Unsupported
@@ -33,6 +32,7 @@ from lamina.spec.descriptor import Descriptor
 from lamina.spec.digest import Digest
 from lamina.spec.platform import Platform
 from lamina.spec.reference import Repository
+from lamina.values import dataclass, field, replace
 
 #: Real indexes nest once, rarely twice; the caps end hostile ones (threat 13).
 MAX_DEPTH: Final = 8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, cast
 
@@ -15,6 +14,7 @@ from lamina.spec.descriptor import Descriptor
 from lamina.spec.digest import Digest
 from lamina.spec.manifest import Index, Manifest, is_attestation, make_index, make_manifest
 from lamina.spec.platform import Platform, best
+from lamina.values import dataclass, replace
 
 _TO_OCI: Final = {
     mediatype.DOCKER_MANIFEST: mediatype.OCI_MANIFEST,

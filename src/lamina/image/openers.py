@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from lamina.image.protocols import Layer, Readable, ResumableLayer
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

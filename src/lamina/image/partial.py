@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from lamina.spec.digest import Digest
 from lamina.spec.document import MAX_DOCUMENT
 from lamina.spec.manifest import Index, Manifest, make_index, make_manifest, parse_manifest
 from lamina.spec.platform import Platform
+from lamina.values import dataclass, field, replace
 
 
 class LayerCountMismatch(Invalid):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from lamina.errors import NotFound
@@ -18,6 +17,7 @@ from lamina.spec.descriptor import Descriptor
 from lamina.spec.digest import Digest
 from lamina.spec.manifest import Index, Manifest
 from lamina.spec.reference import Repository
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs

@@ -6,7 +6,6 @@ Image-spec manifest.md, config.md (sections Layer DiffID, Properties) and descri
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lamina.errors import Integrity, LaminaError
 from lamina.image.mutate import config_bytes
@@ -15,6 +14,7 @@ from lamina.image.verify import SizeMismatch
 from lamina.spec import mediatype
 from lamina.spec.digest import Digest
 from lamina.spec.manifest import is_attestation
+from lamina.values import dataclass
 
 _CHUNK = 1 << 20
 

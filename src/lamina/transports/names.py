@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from lamina.errors import Invalid
 from lamina.spec.digest import Digest
 from lamina.spec.reference import Reference, is_tag
+from lamina.values import dataclass
 
 
 class Kind(Enum):

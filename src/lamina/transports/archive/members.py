@@ -7,12 +7,12 @@ names a member or nothing (threats 1 and 17).
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.errors import Integrity, LimitExceeded, NotFound
 from lamina.layer.entry import Kind
 from lamina.layer.reader import TarReader
+from lamina.values import dataclass
 
 _BLOCK: Final = 512
 _LEAP: Final = 4 << 20

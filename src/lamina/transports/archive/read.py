@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ from lamina.spec.reference import InvalidReference, Reference
 from lamina.transports.archive.members import FileSlice, Members
 from lamina.transports.archive.spool import seekable, spool
 from lamina.transports.layout import INDEX, MARKER, NoSuchImage, check_marker, names_of, read_index
+from lamina.values import dataclass, field
 
 DOCKER_INDEX: Final = "manifest.json"
 _UNIQUE: Final = frozenset({MARKER, INDEX, DOCKER_INDEX, "repositories"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
@@ -19,6 +18,7 @@ from lamina.spec.digest import Digest
 from lamina.spec.manifest import Index, Manifest
 from lamina.store.store import Store
 from lamina.transports.local.making import BlobInTheMaking
+from lamina.values import replace
 
 _CHUNK: Final = 1 << 20
 

@@ -10,7 +10,6 @@ import base64
 import json
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -21,6 +20,7 @@ from lamina.transports.remote.credentials import Credential
 from lamina.transports.remote.origin import Origin, Url
 from lamina.transports.remote.policy import Trust
 from lamina.transports.remote.realm import check_realm
+from lamina.values import dataclass, field
 
 #: What the token specification lets a server leave out, in seconds.
 DEFAULT_LIFE: Final = 60.0

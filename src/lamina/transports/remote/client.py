@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from typing import Any, Final
 
 from lamina.errors import Invalid
@@ -22,6 +21,7 @@ from lamina.transports.remote.protocol import Call, ping
 from lamina.transports.remote.retry import RETRY_STATUS, Retrying
 from lamina.transports.remote.settings import ClientSettings
 from lamina.transports.remote.wire import Request, Response, Wire
+from lamina.values import replace
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PROBE_TIMEOUT: Final = 5.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from lamina.spec.reference import DOCKER_HUB
+from lamina.values import dataclass, field
 
 #: The key under which Docker clients keep the credentials of Docker Hub.
 HUB_KEY: Final = "https://index.docker.io/v1/"

@@ -13,13 +13,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from lamina.errors import Invalid, Unavailable
 from lamina.spec.reference import DOCKER_HUB
 from lamina.transports.remote.credentials import HUB_KEY, Credential, server_key
 from lamina.transports.remote.helper import CredentialHelper
+from lamina.values import dataclass, field
 
 
 class BadConfig(Invalid):

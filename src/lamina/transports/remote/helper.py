@@ -7,11 +7,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lamina.errors import Invalid, Unavailable
 from lamina.transports.remote.credentials import Credential
+from lamina.values import dataclass, field
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TOKEN_USER: Final = "<token>"  # noqa: S105 - the user name that marks an identity token

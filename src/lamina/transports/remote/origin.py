@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from lamina.errors import Invalid
 from lamina.spec.reference import DOCKER_HUB
+from lamina.values import dataclass
 
 _PORTS: Final = {"http": 80, "https": 443}
 #: docker.io is a name, not a server: the API of Docker Hub answers here.

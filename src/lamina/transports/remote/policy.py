@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from dataclasses import dataclass, field
 
 from lamina.errors import Denied
 from lamina.transports.remote.origin import Origin, Url
+from lamina.values import dataclass, field
 
 
 class Refused(Denied):

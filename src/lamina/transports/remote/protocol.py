@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -19,6 +18,7 @@ from lamina.spec.digest import Digest
 from lamina.spec.reference import Repository, is_tag
 from lamina.transports.remote.auth import CATALOG_SCOPE, delete_scope, pull_scope, push_scope
 from lamina.transports.remote.wire import Body
+from lamina.values import dataclass, field
 
 _RANGE = re.compile(r"(?:bytes[= ])?0-(\d+)")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")

@@ -5,8 +5,6 @@ Registries without the API keep the list in an index under a tag made of the dig
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from lamina.errors import LimitExceeded
 from lamina.spec import mediatype
 from lamina.spec.descriptor import Descriptor
@@ -27,6 +25,7 @@ from lamina.transports.remote.protocol import (
     next_link,
     put_manifest,
 )
+from lamina.values import replace
 
 
 def referrers(session: Session, repository: Repository, subject: Digest, artifact_type: str = "") -> list[Descriptor]:

@@ -6,12 +6,12 @@ import ipaddress
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from lamina.transports.remote.credentials import CredentialSource, NoCredentials
 from lamina.transports.remote.network import Network, RealNetwork
 from lamina.transports.remote.origin import is_loopback
 from lamina.transports.remote.policy import Trust
+from lamina.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from lamina.errors import LaminaError, Unsupported
 from lamina.image.partial import BlobImage, BlobIndex, open_document
 from lamina.image.protocols import MissingChild, Readable
@@ -20,6 +18,7 @@ from lamina.transports.remote.policy import check_foreign
 from lamina.transports.remote.protocol import Call, check_manifest, digest_header, get_blob, get_manifest
 from lamina.transports.remote.resume import ResumingBlob
 from lamina.transports.remote.settings import ClientSettings
+from lamina.values import replace
 
 
 class RemoteSource:

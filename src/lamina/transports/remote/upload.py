@@ -6,7 +6,6 @@ Broken uploads are taken up where the registry's session stands, when it can tel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from urllib.parse import quote
 
 from lamina.errors import LaminaError
@@ -26,6 +25,7 @@ from lamina.transports.remote.policy import check_upload_location
 from lamina.transports.remote.protocol import UPLOAD_TYPE, BadAnswer, Call, digest_header, received, start_upload
 from lamina.transports.remote.retry import Retrying
 from lamina.transports.remote.wire import Response
+from lamina.values import replace
 
 CHUNK = 1 << 20
 

@@ -10,7 +10,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -33,6 +32,7 @@ from lamina.transports.remote.network import Network
 from lamina.transports.remote.origin import Origin, Url
 from lamina.transports.remote.policy import Refused, may_contact
 from lamina.transports.remote.settings import ClientSettings
+from lamina.values import dataclass, field
 
 Body = bytes | Callable[[], Iterable[bytes]] | None
 _IDLE: Final = 8
