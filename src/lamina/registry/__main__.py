@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from lamina.registry.config import RegistryConfig
 from lamina.registry.server import serve
+from lamina.values import replace
 
 
 def main() -> None:

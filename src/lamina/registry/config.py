@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from lamina.values import dataclass
 
 MIB: Final = 1 << 20
 
@@ -15,7 +16,8 @@ class RegistryConfig:
     Attributes:
         delete_enabled: whether manifests, tags and blobs may be deleted; 405 UNSUPPORTED otherwise (R12).
         sparse_indexes: accept an index whose children are not (yet) in the repository. They stay 404 until pushed.
-        max_manifest_bytes: larger manifests are answered 413 (R09, threat 14); the specification asks for >= 4 MiB.
+        max_manifest_bytes: larger manifests are answered 413 (R09, threat 14). 4 MiB, what the specification asks for,
+            is also what `lamina.spec` reads at most, so this can be lowered only.
         max_blob_bytes: an upload that grows past this is answered 413 and dropped (threat 54).
         max_uploads: upload sessions open at one time; past it 429 (threat 54, F15).
         upload_ttl: idle upload sessions older than this are removed by the sweep (R08, F15).

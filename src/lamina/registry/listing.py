@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from lamina.registry.config import RegistryConfig
@@ -15,6 +14,7 @@ from lamina.registry.names import Repository, Tag
 from lamina.spec.digest import Digest
 from lamina.spec.distribution import referrers_tag
 from lamina.spec.manifest import Index, parse_manifest
+from lamina.values import dataclass
 
 T = TypeVar("T")
 #: Referrers of one page carry at most this many bytes of annotations, so that a page stays below manifest size.

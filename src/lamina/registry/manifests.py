@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.errors import Invalid, LimitExceeded, Unsupported
@@ -28,6 +27,7 @@ from lamina.spec.descriptor import Descriptor
 from lamina.spec.digest import Digest
 from lamina.spec.manifest import Index, Manifest, parse_manifest
 from lamina.store.backends.driver import BlobNotFound
+from lamina.values import dataclass
 
 #: Longer media types and artifact types are refused; RFC 6838 allows 127 + 1 + 127.
 _MAX_TYPE: Final = 255

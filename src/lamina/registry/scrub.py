@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, field
 from typing import Final
 
 from lamina.registry.content import Content
 from lamina.spec.digest import Digest
+from lamina.values import dataclass, field
 
 logger = logging.getLogger("lamina.registry")
 _MIB: Final = 1 << 20

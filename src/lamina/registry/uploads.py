@@ -13,7 +13,6 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.registry.config import RegistryConfig
@@ -22,6 +21,7 @@ from lamina.registry.metadata.protocol import Metadata, UploadRecord
 from lamina.registry.names import Repository
 from lamina.spec.digest import Digest, Hasher
 from lamina.store.backends.driver import ByteDriver, Upload, UploadBusy
+from lamina.values import dataclass
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _SINGLE: Final = "single-"

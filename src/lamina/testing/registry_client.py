@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from lamina.spec import mediatype
+from lamina.values import dataclass
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
@@ -17,6 +16,7 @@ from lamina.registry.api.routes import Route
 from lamina.registry.errors import PageInvalid
 from lamina.registry.names import Repository
 from lamina.registry.service import Registry
+from lamina.values import dataclass
 
 P = ParamSpec("P")
 R = TypeVar("R")

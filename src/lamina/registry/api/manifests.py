@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aiohttp import web
 from multidict import CIMultiDict
 
@@ -18,6 +16,7 @@ from lamina.registry.manifests import StoredManifest
 from lamina.registry.names import parse_reference, parse_tag
 from lamina.spec.digest import Digest
 from lamina.spec.distribution import CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, manifest_path
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ A name may hold any of the protocol's own words (`a/manifests/b`), so routes are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Final
@@ -14,6 +13,7 @@ from urllib.parse import unquote
 
 from lamina.registry.errors import NameInvalid, RouteUnknown
 from lamina.registry.names import Repository, parse_repository
+from lamina.values import dataclass
 
 _CACHEABLE: Final = 512
 _NONE: Final = Repository("")

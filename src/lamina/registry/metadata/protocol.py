@@ -6,11 +6,11 @@ All methods are synchronous, thread-safe and atomic: each is one transaction, du
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from lamina.registry.names import Repository, Tag
 from lamina.spec.digest import Digest
+from lamina.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
