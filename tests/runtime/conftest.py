@@ -12,6 +12,7 @@ import pytest
 
 from lamina.linux import mounts
 from lamina.testing import fake_runtime
+from lamina.testing.container_store import ContainerStore, host_rules
 
 _BUSYBOX = "/bin/busybox"
 
@@ -70,3 +71,12 @@ def run_root():
         yield Path(path)
         for point in reversed(mounts.mount_points(path)):
             mounts.Unmount(point, detach=True).execute()
+
+
+@pytest.fixture
+def store(busybox_layer: Path, tmp_path: Path, run_root: Path):
+    """Containers of a store of the test's own; at its end nothing of them may be left on the machine."""
+    made = ContainerStore(busybox_layer, tmp_path, run_root)
+    yield made
+    assert made.close() == []
+    assert host_rules(made.paths.nft_table) == ""

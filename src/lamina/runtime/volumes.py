@@ -8,13 +8,13 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.errors import Conflict, Invalid, NotFound, Unsupported
 from lamina.runtime import rootfs
 from lamina.runtime.mount_spec import valid_volume_name
 from lamina.store.db import Database
+from lamina.values import dataclass
 
 _CHUNK: Final = 1 << 20
 
@@ -235,7 +235,7 @@ def _copy_entry(
         reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=source)
         writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=destination)
         try:
-            while os.copy_file_range(reading, writing, _CHUNK * 64):
+            while os.sendfile(writing, reading, None, _CHUNK * 64):
                 pass
             _copy_facts(facts, reading, writing)
         finally:

@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from lamina.runtime.network.definition import BridgeNetwork, choose_subnet, mac_
 from lamina.runtime.network.ports import PortMapping, PublishedPort
 from lamina.runtime.paths import RuntimePaths
 from lamina.store.db import Database
+from lamina.values import dataclass
 
 DEFAULT_NETWORK: Final = "bridge"
 # Choosing a free range of addresses looks at the whole machine, so all stores on it take turns.
@@ -351,10 +351,14 @@ def _plug_in(here: Netlink, inside: Netlink, network: BridgeNetwork, endpoint: E
             peer="eth0",
             peer_namespace=namespace,
             peer_mac=endpoint.mac,
-            mtu=_mtu(network.bridge),
+            mtu=_outgoing_mtu(),
         )
     finally:
         os.close(namespace)
+    if endpoint.ports:
+        # With br_netfilter loaded, a container's packet to its own published port never leaves the bridge.
+        with open(f"/sys/class/net/{endpoint.interface}/brport/hairpin_mode", "w", encoding="ascii") as file:
+            file.write("1")
     inside.set_up(1)  # lo is always the first
     eth0 = inside.link("eth0")
     if eth0 is None:
