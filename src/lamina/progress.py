@@ -8,7 +8,8 @@ command line and the Engine API print the same events without translation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lamina.cli.command import at_least, between, command, exactly
 from lamina.cli.context import Context
 from lamina.cli.flags import Options, flag
 from lamina.cli.format.help import LIST_HELP
 from lamina.cli.values import BOOL, BYTES, CPUS, DURATION, FILTER, INT, LIST, MAP, UINT16
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -174,7 +174,7 @@ def test_two_pulls_of_one_image_fetch_it_once(store: Store) -> None:  # F8
 
         return MadeLayer(layer.descriptor, layer.diff_id, open_raw)
 
-    image = random_image(1, layers=1, size=200_000)
+    image = random_image(1, layers=3, size=200_000)
     same = MadeImage(image.config, [counting(layer) for layer in image.layers])  # type: ignore[arg-type]
     names = [Reference.parse(f"registry.example/app:{number}") for number in range(6)]
     with ThreadPoolExecutor(6) as pool:

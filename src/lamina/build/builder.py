@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -34,6 +33,7 @@ from lamina.spec.timestamp import rfc3339
 from lamina.store.leases import Lease
 from lamina.store.records import ImageRecord
 from lamina.store.store import Store
+from lamina.values import dataclass, field
 
 #: Modification time of files copied from a context: a fixed one, so that layers do not depend on when a clone was made
 #: (docs/adr). One second past the earliest time that zip archives can hold.

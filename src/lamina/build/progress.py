@@ -7,8 +7,9 @@ Times are the sink's business: an event means "now".
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from lamina.values import dataclass
 
 Stream = Literal["stdout", "stderr"]
 

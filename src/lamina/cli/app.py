@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from lamina.cli.context import Context
 from lamina.cli.failures import USAGE_STATUS, CliError, UsageError
 from lamina.cli.flags import FlagError, FlagParser, Options, Parsed, flag, flags_of
 from lamina.cli.values import BOOL
+from lamina.values import dataclass
 
 NEAR = 2  # edits within which a mistyped command is worth a suggestion (cobra's distance)
 
@@ -106,11 +106,11 @@ def _show_command_help(ctx: Context, name: str, entry: Entry, found: AnyCommand)
 
 
 def _globals_for_help(ctx: Context) -> list[Any]:
-    import dataclasses
+    from lamina.values import replace
 
     defaults = {"config": ctx.config_dir, "root": ctx.root}
     return [
-        dataclasses.replace(item, default=defaults.get(item.name, item.default)) for item in flags_of(GlobalOptions)
+        replace(item, default=defaults.get(item.name, item.default)) for item in flags_of(GlobalOptions)
     ]
 
 

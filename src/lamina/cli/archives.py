@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamina.cli.command import NO_ARGUMENTS, at_least, between, command
@@ -14,6 +13,7 @@ from lamina.cli.flags import Options, flag
 from lamina.cli.images import platform_of
 from lamina.cli.output import show
 from lamina.cli.values import BOOL, LIST
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.cli.context import Context

@@ -7,13 +7,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamina.cli.command import command, exactly
 from lamina.cli.failures import CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.values import BOOL, BYTES, LIST
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.build.builder import BuildFailed, Built

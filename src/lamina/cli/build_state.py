@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 
 from lamina.build.progress import (
     BuildEvent,
@@ -14,6 +13,7 @@ from lamina.build.progress import (
     VertexProgress,
     VertexStarted,
 )
+from lamina.values import dataclass, field
 
 TAIL = 10  # log lines kept for the report on a failed vertex
 MAX_PARTIAL = 64 << 10  # bytes of one line before it is broken

@@ -9,10 +9,10 @@ The command's name, one-line help and aliases stand in `lamina.cli.commands`, so
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lamina.cli.flags import Options
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.cli.context import Context

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TextIO
+
+from lamina.values import dataclass, field
 
 SYSTEM_ROOT = "/var/lib/lamina"
 DEFAULT_WIDTH = 80

@@ -12,12 +12,11 @@ take a value only with `=` (S29); flags may follow arguments unless the command 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from lamina.cli.values import BOOL, STRING, Kind
+from lamina.values import dataclass, field, fields, replace
 
 _METADATA = "lamina.flag"
 
@@ -87,8 +86,8 @@ def flag(
 def flags_of(options: type[Options]) -> list[Flag]:
     """The flags of an options class, in order of name, as help shows them."""
     found = [
-        dataclasses.replace(item.metadata[_METADATA], field=item.name)
-        for item in dataclasses.fields(options)
+        replace(item.metadata[_METADATA], field=item.name)
+        for item in fields(options)
         if _METADATA in item.metadata
     ]
     return sorted(found, key=lambda spec: spec.name)

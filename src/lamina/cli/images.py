@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lamina.cli.command import NO_ARGUMENTS, at_least, between, command, exactly
@@ -11,6 +10,7 @@ from lamina.cli.flags import Options, flag
 from lamina.cli.format.help import INSPECT_HELP, LIST_HELP
 from lamina.cli.output import confirm, show, time_text
 from lamina.cli.values import BOOL, FILTER, STRINGS
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lamina.cli.command import at_least, command
@@ -13,6 +12,7 @@ from lamina.cli.format.help import INSPECT_HELP
 from lamina.cli.output import show
 from lamina.cli.values import BOOL
 from lamina.errors import LaminaError, NotFound
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.cli.context import Context

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamina.cli.command import between, command
 from lamina.cli.failures import CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.values import BOOL
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.cli.context import Context

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamina.cli.command import command, exactly
@@ -14,6 +13,7 @@ from lamina.cli.images import platform_of
 from lamina.cli.output import show
 from lamina.cli.values import BOOL
 from lamina.errors import LaminaError
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.cli.context import Context

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lamina import __version__
 from lamina.cli.command import NO_ARGUMENTS, command
 from lamina.cli.flags import Options, flag
 from lamina.cli.format.help import INSPECT_HELP
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.cli.context import Context

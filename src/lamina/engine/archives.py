@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamina.engine.transfer import host_platform
@@ -12,6 +11,7 @@ from lamina.progress import Progress, ProgressSink, discard
 from lamina.spec.digest import Digest
 from lamina.spec.platform import Platform
 from lamina.spec.reference import Reference
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.engine.engine import Engine

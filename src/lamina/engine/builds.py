@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from lamina.build.builder import Builder, BuildRequest, Built, epoch_text
@@ -21,6 +20,7 @@ from lamina.runtime.executor import Executor
 from lamina.runtime.network.pool import NetworkPool
 from lamina.spec.platform import Platform, of_machine
 from lamina.spec.reference import Reference
+from lamina.values import dataclass, field
 
 if TYPE_CHECKING:
     from lamina.engine.engine import Engine

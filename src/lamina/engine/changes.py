@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from lamina.build.dockerfile.errors import DockerfileError
@@ -32,6 +31,7 @@ from lamina.build.dockerfile.source import Source
 from lamina.build.dockerfile.statements import heredoc_marks, statement
 from lamina.errors import Invalid
 from lamina.spec.config import RunConfig
+from lamina.values import replace
 
 #: What stands before a shell form when the configuration has no SHELL.
 DEFAULT_SHELL: Final = ("/bin/sh", "-c")

@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from lamina.build.dockerfile.ignore import IgnoreMatcher
@@ -15,6 +14,7 @@ from lamina.build.ops.unpack import is_archive
 from lamina.errors import Invalid, LimitExceeded, NotFound, Unsupported
 from lamina.layer.apply import Devices, Ownership, WhiteoutMode, apply_layer
 from lamina.layer.compression import decompress
+from lamina.values import dataclass
 
 _MAX_DOCKERFILE: Final = 16 << 20
 _REMOTE: Final = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")

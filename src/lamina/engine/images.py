@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from lamina.spec.platform import Platform
 from lamina.spec.reference import Reference
 from lamina.store.lookup import Found
 from lamina.store.records import ImageRecord, Removed
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.engine.engine import Engine

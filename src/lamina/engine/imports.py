@@ -7,7 +7,6 @@ then that blob is unpacked like any other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from lamina.spec.platform import Platform
 from lamina.spec.reference import Reference
 from lamina.spec.timestamp import rfc3339
 from lamina.store.pipeline import Fetch, Fetched, LayerSource
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.engine.engine import Engine

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from lamina.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

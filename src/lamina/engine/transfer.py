@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from lamina.engine.images import OtherPlatform
@@ -16,6 +15,7 @@ from lamina.spec.platform import Platform, of_machine
 from lamina.spec.reference import Reference, Repository
 from lamina.store.lookup import Found
 from lamina.store.records import ImageNotFound, Name
+from lamina.values import dataclass, replace
 
 if TYPE_CHECKING:
     from lamina.engine.engine import Engine

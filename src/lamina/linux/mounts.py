@@ -10,11 +10,11 @@ import errno
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 from lamina.errors import Invalid
 from lamina.linux import syscalls
+from lamina.values import dataclass
 
 # mount(2) hands the kernel one page of options; the last byte is the terminating zero.
 _PAGE: Final = 4096

@@ -10,10 +10,11 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import TracebackType
 from typing import Final
+
+from lamina.values import dataclass
 
 _RTM_NEWLINK: Final = 16
 _RTM_DELLINK: Final = 17

@@ -7,13 +7,13 @@ read-only paths, mounts, devices, capabilities, sysctls.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from lamina.errors import Invalid
 from lamina.runtime import capabilities, seccomp
 from lamina.runtime.host import HostDevice, HostFacts
 from lamina.runtime.users import User
+from lamina.values import dataclass, field
 
 OCI_VERSION: Final = "1.0.2"
 DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

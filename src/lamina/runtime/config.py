@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
 from lamina.errors import Invalid
@@ -24,6 +23,7 @@ from lamina.runtime.mount_spec import MountSpec
 from lamina.runtime.network.ports import PortMapping
 from lamina.runtime.users import User
 from lamina.spec.config import Healthcheck, RunConfig
+from lamina.values import dataclass, field, fields, replace
 
 RestartName = Literal["no", "on-failure", "always", "unless-stopped"]
 _ULIMIT: Final = re.compile(r"^(?P<name>[a-z]+)=(?P<soft>-1|\d+)(?::(?P<hard>-1|\d+))?$")

@@ -13,12 +13,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.errors import NotFound, Unavailable
 from lamina.runtime import oci
 from lamina.runtime.oci import Runtime
+from lamina.values import dataclass
 
 START_SECONDS: Final = 120.0
 

@@ -9,7 +9,6 @@ import shutil
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any
 
 from lamina.linux import inotify
@@ -19,6 +18,7 @@ from lamina.runtime.bundle import ContainerSpec, process_spec
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.state import WrongState
 from lamina.runtime.supervisor import Supervisor
+from lamina.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

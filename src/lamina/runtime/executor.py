@@ -15,7 +15,6 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import IO, Any, Final, Literal, Protocol
 
 from lamina.errors import Cancelled, Invalid, LaminaError
@@ -32,6 +31,7 @@ from lamina.runtime.bundle import (
     oci_spec,
 )
 from lamina.runtime.host import HostFacts
+from lamina.values import dataclass, field
 
 Stream = Literal["stdout", "stderr"]
 OutputSink = Callable[[Stream, bytes], None]

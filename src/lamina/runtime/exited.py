@@ -15,7 +15,6 @@ if not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from lamina.errors import LaminaError
@@ -25,6 +24,7 @@ from lamina.runtime.state import ContainerRecord, ContainerState, NoSuchContaine
 from lamina.runtime.supervisor import Supervisor
 from lamina.spec.timestamp import parse_rfc3339
 from lamina.store.db import Database
+from lamina.values import replace
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 60.0

@@ -7,10 +7,10 @@ import os
 import resource
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lamina.runtime import capabilities
+from lamina.values import dataclass, field
 
 SECCOMP_PROFILES: Final = ("/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json")
 RLIMITS: Final = {

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Final, Literal
 
 from lamina.linux import inotify
 from lamina.spec.timestamp import parse_rfc3339
+from lamina.values import dataclass
 
 _BLOCK: Final = 1 << 16
 

@@ -6,10 +6,10 @@ import csv
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from lamina.errors import Invalid
+from lamina.values import dataclass, field
 
 MountType = Literal["bind", "volume", "tmpfs", "image"]
 PROPAGATIONS: Final = ("rprivate", "private", "rshared", "shared", "rslave", "slave")

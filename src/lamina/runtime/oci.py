@@ -13,10 +13,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.errors import Denied, Invalid, LaminaError, NotFound, Unavailable, Unsupported
+from lamina.values import dataclass
 
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What runtimes, conmon, ip and nft see of the environment: nothing of the user's.

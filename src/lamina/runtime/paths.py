@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import Final
+
+from lamina.values import dataclass
 
 DEFAULT_ROOT: Final = "/var/lib/lamina"
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from lamina.errors import Invalid, Unsupported
@@ -20,6 +19,7 @@ from lamina.runtime.state import ContainerRecord, WrongState
 from lamina.runtime.volumes import Volumes
 from lamina.spec.config import RunConfig
 from lamina.spec.document import Node
+from lamina.values import replace
 
 _INITS: Final = ("catatonit", "docker-init", "tini")
 _INIT_PLACES: Final = ("/usr/libexec/podman", "/usr/libexec/docker", "/usr/bin", "/usr/local/bin")

@@ -12,11 +12,11 @@ import posixpath
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.errors import Invalid
 from lamina.linux import syscalls
+from lamina.values import dataclass
 
 _LINKS: Final = 40  # what the kernel allows, path_resolution(7)
 _RESOLVE: Final = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from lamina.errors import AlreadyExists, Conflict, Invalid, NotFound
 from lamina.store.db import Database
+from lamina.values import asdict, dataclass, field, replace
 
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Any, Final
@@ -35,6 +34,7 @@ from lamina.runtime.state import ContainerRecord, Containers, ContainerState, No
 from lamina.runtime.volumes import VolumeInUse, Volumes
 from lamina.spec.timestamp import rfc3339, utc_now
 from lamina.store.db import Database
+from lamina.values import replace
 
 Discard = Callable[[ContainerRecord], None]
 STOP_SECONDS: Final = 10

@@ -10,11 +10,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final
 
 from lamina.errors import Invalid, NotFound
 from lamina.runtime import rootfs
+from lamina.values import dataclass, replace
 
 LIMIT: Final = 1 << 20
 _MAX_ID: Final = (1 << 31) - 1

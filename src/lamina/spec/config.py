@@ -7,12 +7,12 @@ the fields that lamina does not know, and `ImageConfig.raw` keeps the bytes, bec
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lamina.spec.digest import Digest
 from lamina.spec.document import Node, dumps, parse
 from lamina.spec.platform import Platform
+from lamina.values import dataclass, field, replace
 
 _KNOWN: Final = {
     "created",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lamina.spec.digest import Digest
 from lamina.spec.document import Node
 from lamina.spec.platform import Platform
+from lamina.values import dataclass, field, replace
 
 _KNOWN: Final = {"mediaType", "digest", "size", "annotations", "urls", "platform", "artifactType", "data"}
 

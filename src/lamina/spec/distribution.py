@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
 from lamina.spec.digest import Digest
+from lamina.values import dataclass
 
 API_VERSION_HEADER: Final = "Docker-Distribution-Api-Version"
 API_VERSION: Final = "registry/2.0"

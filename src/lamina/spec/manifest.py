@@ -6,7 +6,6 @@ Values are read from bytes and keep them: `raw` is what is hashed, stored and se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lamina.errors import Unsupported
@@ -14,6 +13,7 @@ from lamina.spec import mediatype
 from lamina.spec.descriptor import Descriptor
 from lamina.spec.digest import Digest
 from lamina.spec.document import InvalidDocument, Node, dumps, parse
+from lamina.values import dataclass, field
 
 #: More layers than any overlay mount can stack; more children than any real index has (threat 13).
 MAX_LAYERS: Final = 512

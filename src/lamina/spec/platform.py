@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lamina.errors import Invalid
 from lamina.spec.document import Node
+from lamina.values import dataclass, field
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 _ARCH: Final = {

@@ -11,11 +11,11 @@ people read. Authentication and transport both take the host from here, so they 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import Final
 
 from lamina.errors import Invalid
 from lamina.spec.digest import Digest
+from lamina.values import dataclass, replace
 
 DOCKER_HUB: Final = "docker.io"
 _HUB_ALIASES: Final = {"docker.io", "index.docker.io", "registry-1.docker.io"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final
 
@@ -24,6 +23,7 @@ from lamina.store.ids import fresh
 from lamina.store.leases import BLOB, Lease, Leases
 from lamina.store.locks import KeyLocks
 from lamina.store.writing import VerifiedWriter
+from lamina.values import dataclass
 
 _CHUNK: Final = 1 << 20
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -23,6 +22,7 @@ from lamina.store.files import Files, StoreIOFailed, raise_typed
 from lamina.store.leases import SNAPSHOT, Leases
 from lamina.store.locks import KeyLocks
 from lamina.store.paths import StorePaths
+from lamina.values import dataclass
 
 _CHUNK: Final = 1 << 20
 

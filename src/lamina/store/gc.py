@@ -9,7 +9,6 @@ can refer to; `fsck` names the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,7 +20,9 @@ from lamina.store.backends.driver import ByteDriver
 from lamina.store.db import Database
 from lamina.store.leases import BLOB, SNAPSHOT, Leases
 from lamina.store.locks import KeyLocks
+from lamina.store.reserve import Reserve
 from lamina.store.snapshots import rows
+from lamina.values import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,11 +59,12 @@ class Collector:
         snapshots: Callable[[], Snapshotter],
         locks: KeyLocks,
         leases: Leases,
+        reserve: Reserve,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """`snapshots` is called only when there are snapshots to remove."""
         self._db, self._driver, self._snapshots = db, driver, snapshots
-        self._locks, self._leases, self._clock = locks, leases, clock
+        self._locks, self._leases, self._reserve, self._clock = locks, leases, reserve, clock
 
     def collect(self, *, partials_kept: timedelta | None = PARTIALS_KEPT) -> Collected:
         """Reaps leases of the dead, marks and sweeps.
@@ -70,11 +72,12 @@ class Collector:
         Args:
             partials_kept: drop resumable partials not written for this long; None drops all that nobody writes.
         """
-        self._leases.reap()
-        self.mark()
-        blobs, freed, left = self._sweep_blobs()
-        snapshots, more, stuck = self._sweep_snapshots()
-        partials, rest = self._sweep_partials(partials_kept)
+        with self._reserve.released():
+            self._leases.reap()
+            self.mark()
+            blobs, freed, left = self._sweep_blobs()
+            snapshots, more, stuck = self._sweep_snapshots()
+            partials, rest = self._sweep_partials(partials_kept)
         return Collected(blobs, snapshots, partials, freed + more + rest, (*left, *stuck))
 
     def mark(self) -> None:
@@ -127,6 +130,9 @@ class Collector:
                 left.append(f"snapshot directory {directory}: {error.message}")
         if gone:
             self._snapshots().swept(gone)
+        with self._locks.attempt("probe", "") as held:
+            if held:
+                freed += self._snapshots().sweep_probes()
         return len(gone), freed, left
 
     def _sweep_partials(self, kept: timedelta | None) -> tuple[int, int]:

@@ -11,7 +11,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 
 from lamina.spec.descriptor import Descriptor
@@ -23,6 +22,7 @@ from lamina.store.leases import SNAPSHOT, Lease
 from lamina.store.paths import StorePaths
 from lamina.store.records import LayerNotFound
 from lamina.store.snapshots import rows
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

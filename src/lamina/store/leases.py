@@ -12,7 +12,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -20,6 +19,7 @@ from lamina.errors import LaminaError
 from lamina.spec.timestamp import parse_rfc3339, rfc3339, utc_now
 from lamina.store.db import Database
 from lamina.store.ids import fresh
+from lamina.values import dataclass
 
 BLOB: Final = "blob"
 SNAPSHOT: Final = "snapshot"

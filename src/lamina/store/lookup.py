@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.spec.digest import Digest, InvalidDigest
@@ -11,6 +10,7 @@ from lamina.spec.reference import InvalidReference, Reference
 from lamina.store.images import ImageStore
 from lamina.store.records import AmbiguousImage, ImageNotFound, ImageRecord
 from lamina.store.refs import RefStore
+from lamina.values import dataclass
 
 _PREFIX: Final = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
 

@@ -20,15 +20,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.errors import Internal
 from lamina.spec.digest import Digest, InvalidDigest
+from lamina.values import dataclass
 
 DIRECTORY: Final = 0o700
 TRAVERSABLE: Final = 0o711
 FILE: Final = 0o600
+
+#: How the directories begin in which storage drivers are tried out.
+PROBE: Final = "probe-"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,159}")
 _PART = ".part"
@@ -44,6 +47,11 @@ class StorePaths:
     def database(self) -> str:
         """The index."""
         return f"{self.root}/lamina.db"
+
+    @property
+    def reserve(self) -> str:
+        """Space for cleaning up."""
+        return f"{self.root}/reserve"
 
     @property
     def blobs(self) -> str:

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
@@ -31,6 +30,7 @@ from lamina.store.files import StoreFull
 from lamina.store.layers import insert_blob
 from lamina.store.leases import Lease
 from lamina.store.pipe import Pipe
+from lamina.values import dataclass
 
 _CHUNK: Final = 1 << 18
 _REPORT_EVERY: Final = 1 << 20

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from lamina.errors import Conflict, Invalid, NotFound
 from lamina.spec.digest import Digest
 from lamina.spec.platform import Platform
 from lamina.spec.reference import Reference
+from lamina.values import dataclass, field
 
 
 class ImageNotFound(NotFound):

@@ -16,6 +16,7 @@ from lamina.store.lookup import Found, Lookup
 from lamina.store.marking import drop_layers
 from lamina.store.records import ImageInUse, ImageRecord, Removed
 from lamina.store.refs import remove_name, repository
+from lamina.store.reserve import Reserve
 
 _MAX_PARENTS: Final = 1000
 
@@ -23,8 +24,8 @@ _MAX_PARENTS: Final = 1000
 class Removal:
     """Removes images."""
 
-    def __init__(self, db: Database, lookup: Lookup) -> None:
-        self._db, self._lookup = db, lookup
+    def __init__(self, db: Database, lookup: Lookup, reserve: Reserve) -> None:
+        self._db, self._lookup, self._reserve = db, lookup, reserve
 
     def remove(
         self,
@@ -50,7 +51,7 @@ class Removal:
             ImageInUse: a conflict, in Docker's words.
         """
         found = self._lookup.find(text)
-        with self._db.write() as connection:
+        with self._reserve.released(), self._db.write() as connection:
             work = _Work(connection, force=force, prune=prune, running=running)
             work.remove(found, text)
             work.removed.extend(Removed(deleted=chain_id) for chain_id in drop_layers(connection))
@@ -72,7 +73,7 @@ class Removal:
         """
         removed: list[Removed] = []
         for image in images:
-            with self._db.write() as connection:
+            with self._reserve.released(), self._db.write() as connection:
                 work = _Work(connection, force=False, prune=True, running=running)
                 work.prune_one(image.id, untag=untag)
                 removed += work.removed

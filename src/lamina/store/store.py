@@ -21,7 +21,7 @@ Parts (each has its own module; every method may be called from any thread and p
     leases     Leases       acquire(purpose) -> Lease(add drop release); all reap
     collector  Collector    collect() -> Collected(blobs, snapshots, partials, bytes, left)
     usage      UsageStore   read() -> StoreUsage
-    fsck       Fsck         run(repair=, content=) -> Report(findings, clean)
+    fsck       Fsck         run(repair=, content=) -> Report(findings, clean); DamagedDatabase: Store.reset_index
     db         Database     read() / write() transactions on the index (schema.py has the tables)
 
 Docker's `rmi` is `removal.remove(...)` followed by `collector.collect()`. A build step is `snapshots.prepare`, mount,
@@ -37,7 +37,7 @@ from datetime import datetime
 from functools import cached_property
 
 from lamina.errors import Conflict, Unsupported
-from lamina.spec.timestamp import utc_now
+from lamina.spec.timestamp import rfc3339, utc_now
 from lamina.store.backends.filesystem import FilesystemDriver
 from lamina.store.blobs import BlobStore
 from lamina.store.db import Database
@@ -46,8 +46,9 @@ from lamina.store.images import ImageStore
 from lamina.store.leases import Lease, Leases
 from lamina.store.locks import KeyLocks
 from lamina.store.lookup import Lookup
-from lamina.store.paths import StorePaths
+from lamina.store.paths import DIRECTORY, StorePaths
 from lamina.store.refs import RefStore
+from lamina.store.reserve import Reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Store:
         self._files, self._clock, self._wanted = files, clock, driver
         self.locks = KeyLocks(self.paths.locks, files)
         self.leases = Leases(db, clock)
+        self.reserve = Reserve(self.paths.reserve, files)
 
     @classmethod
     def open(
@@ -144,14 +146,44 @@ class Store:
         db = Database(paths.database, step=files.step)
         store = cls(paths.root, db, files, clock, driver)
         try:
+            if db.created:
+                store.reserve.fill()
+                store._restore_index()
+            else:
+                store._drop_unsynced()
             if driver is not None:
                 store._check_driver(driver)
-            if db.created:
-                store._restore_index()
         except BaseException:
             db.close()
             raise
         return store
+
+    @staticmethod
+    def reset_index(root: str, clock: Callable[[], datetime] = utc_now) -> str:
+        """Sets a damaged index aside; the next `open` makes it again from the content (F5). Names of images are lost.
+
+        No other process may have the store open.
+
+        Returns:
+            Where the old index is now.
+
+        Raises:
+            StoreFull, StoreIOFailed: it cannot be moved.
+        """
+        paths = StorePaths(os.path.abspath(root))
+        stamp = rfc3339(clock()).replace(":", "").replace(".", "-")
+        aside = f"{paths.quarantine}/lamina.db-{stamp}"
+        files = Files()
+        try:
+            with suppress(FileExistsError):
+                files.mkdir(paths.quarantine, DIRECTORY)
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    files.rename(paths.database + suffix, aside + suffix)
+            files.sync_dir(paths.root)
+        except OSError as error:
+            raise_typed(paths.database, error)
+        return aside
 
     def close(self) -> None:
         """Ends this process's session lease and closes the index."""
@@ -199,7 +231,7 @@ class Store:
         """Docker's rules for removing images."""
         from lamina.store.removal import Removal
 
-        return Removal(self.db, self.lookup)
+        return Removal(self.db, self.lookup, self.reserve)
 
     @cached_property
     def layers(self) -> LayerStore:
@@ -226,18 +258,18 @@ class Store:
         from lamina.store.snapshots.snapshotter import Snapshotter
 
         boot = boot_id()
-        snapshotter = Snapshotter(
+        return Snapshotter(
             self.db, self.paths, self._tree_driver(), self._files, self.leases, clock=self._clock, boot=boot
         )
-        snapshotter.drop_unsynced()
-        return snapshotter
 
     @cached_property
     def collector(self) -> Collector:
         """The garbage collector."""
         from lamina.store.gc import Collector
 
-        return Collector(self.db, self.driver, lambda: self.snapshots, self.locks, self.leases, self._clock)
+        return Collector(
+            self.db, self.driver, lambda: self.snapshots, self.locks, self.leases, self.reserve, self._clock
+        )
 
     @cached_property
     def fsck(self) -> Fsck:
@@ -264,7 +296,8 @@ class Store:
         recorded = self._meta("driver")
         if recorded is not None:
             return make(recorded, self._files)
-        name, reason = probed(self._wanted, self.paths.snapshots, self._files)
+        with self.locks.hold("probe", ""):
+            name, reason = probed(self._wanted, self.paths.snapshots, self._files)
         if reason is not None:
             raise UnusableDriver(name, reason)
         with self.db.write() as connection:
@@ -275,13 +308,22 @@ class Store:
         if wanted not in DRIVERS:
             raise UnusableDriver(wanted, f"there is no such driver; there are {', '.join(DRIVERS)}")
         recorded = self._meta("driver")
-        if recorded is not None and recorded.partition("+")[0] != wanted:
+        if recorded is None:
+            self._tree_driver()  # what was asked for is what the store has from now on
+        elif recorded.partition("+")[0] != wanted:
             raise WrongDriver(self.root, recorded, wanted)
 
     def _meta(self, key: str) -> str | None:
         with self.db.read() as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
+
+    def _drop_unsynced(self) -> None:
+        """Forgets trees that a power cut may have taken (F2)."""
+        with self.db.read() as connection:
+            if connection.execute("SELECT 1 FROM snapshots WHERE unsynced IS NOT NULL").fetchone() is None:
+                return
+        self.snapshots.drop_unsynced()
 
     def _restore_index(self) -> None:
         """A new index over old content: the file was lost. What can be known from the content comes back (F5)."""
@@ -294,9 +336,9 @@ class Store:
 
     def _index_disk(self) -> int:
         total = 0
-        for suffix in ("", "-wal", "-shm"):
+        for path in (self.paths.reserve, *(self.paths.database + suffix for suffix in ("", "-wal", "-shm"))):
             with suppress(FileNotFoundError):
-                total += os.stat(self.paths.database + suffix).st_blocks * 512
+                total += os.stat(path).st_blocks * 512
         return total
 
 

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from lamina.errors import Cancelled, LaminaError
 from lamina.layer.apply import Applied, NeedsParents, WhiteoutMode
@@ -31,6 +31,10 @@ from lamina.store.snapshots.snapshotter import Snapshotter
 from lamina.store.snapshots.stacking import UNSET_ROOT_MODE, Blocked, settle
 from lamina.store.snapshots.values import Snapshot
 from lamina.store.writing import DigestMismatch
+from lamina.values import dataclass
+
+#: Seconds that finished layers wait for the next one before they are published alone.
+_PATIENCE: Final = 0.25
 
 
 @dataclass(slots=True)
@@ -119,50 +123,60 @@ class _Ensure:
         self._owner, self._pipeline, self._sources, self._lease = owner, pipeline, sources, lease
         self._snapshots, self._layers, self._blobs = owner._snapshots, owner._layers, owner._blobs
         self._chain = chain_ids([source.diff_id for source in sources])
+        self._held = ExitStack()  # the locks of finished layers
+        self._fresh: list[tuple[int, Snapshot]] = []  # finished, not published
 
     def run(self, jobs: int) -> list[Digest]:
         futures: list[Future[_Staged]] = []
-        fresh: list[tuple[int, Snapshot]] = []
         settled = 0
-        with ExitStack() as held, ThreadPoolExecutor(max(1, jobs), thread_name_prefix="layer") as pool:
+        with ThreadPoolExecutor(max(1, jobs), thread_name_prefix="layer") as pool:
             try:
                 # Bottom first: a worker that waits for another process's lock never blocks the layers below its own.
                 futures += [pool.submit(self._stage, position) for position in range(len(self._sources))]
                 for position, future in enumerate(futures):
-                    staged = future.result()
-                    held.enter_context(staged.held)
+                    staged = self._wait(future)
+                    self._held.enter_context(staged.held)
                     snapshot = self._finish(position, staged)
                     settled += 1
                     if snapshot is not None:
-                        fresh.append((position, snapshot))
+                        self._fresh.append((position, snapshot))
             except BaseException as error:
                 self._pipeline.stop.fail(error)
                 raise
             finally:
                 # Whatever is complete stays, so that the next attempt has less to do.
                 try:
-                    self._publish(fresh)
+                    self._publish()
                 finally:
+                    self._held.close()
                     for future in futures[settled:]:
                         self._abandon(future)
         return self._chain
 
-    def _publish(self, fresh: list[tuple[int, Snapshot]]) -> None:
-        """Makes finished snapshots durable, then layers."""
-        if not fresh:
-            return
-        self._snapshots.sync()
-        with self._owner._db.write() as connection:
-            for position, snapshot in fresh:
-                insert(
-                    connection,
-                    self._chain[position],
-                    self._parent(position),
-                    self._sources[position].diff_id,
-                    snapshot.key,
-                )
-        for position, _snapshot in fresh:
-            self._pipeline.report(self._sources[position], "Pull complete", final=True)
+    def _wait(self, future: Future[_Staged]) -> _Staged:
+        """The next layer. When it takes long, the finished ones are published and their locks given up meanwhile.
+
+        The process that holds this layer may be waiting for one of those.
+        """
+        try:
+            return future.result(_PATIENCE)
+        except TimeoutError:
+            if not future.done():
+                self._publish()
+        return future.result()
+
+    def _publish(self) -> None:
+        """Makes finished snapshots durable, then layers, then lets go of their locks."""
+        fresh, self._fresh = self._fresh, []
+        if fresh:
+            self._snapshots.sync()
+            with self._owner._db.write() as connection:
+                for position, snapshot in fresh:
+                    diff_id = self._sources[position].diff_id
+                    insert(connection, self._chain[position], self._parent(position), diff_id, snapshot.key)
+            for position, _snapshot in fresh:
+                self._pipeline.report(self._sources[position], "Pull complete", final=True)
+        self._held.close()
 
     def _abandon(self, future: Future[_Staged]) -> None:
         if future.cancel():

@@ -6,11 +6,11 @@ Layers shared between images count once. Sizes are content bytes, as `images` sh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from lamina.spec.digest import Digest
 from lamina.store.backends.driver import ByteDriver
 from lamina.store.db import Database
+from lamina.values import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from lamina.values import dataclass
 
 BLOCK = 512
 

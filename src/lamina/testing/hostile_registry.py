@@ -13,12 +13,12 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lamina.spec import distribution as dist
 from lamina.spec.digest import Digest
 from lamina.spec.distribution import Code
+from lamina.values import dataclass, field
 
 _MAX_HEAD: Final = 64 << 10
 

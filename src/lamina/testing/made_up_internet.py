@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from lamina.testing.images import random_image
 from lamina.transports.remote.client import Client
 from lamina.transports.remote.credentials import Credential, FixedCredentials
 from lamina.transports.remote.settings import ClientSettings, Patience
+from lamina.values import dataclass, field
 
 SECRET = "s3cret-password"  # noqa: S105 - of nobody
 HOST = "registry.example"

@@ -6,8 +6,7 @@ import gzip
 import io
 import tarfile
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 
 from lamina.progress import ProgressSink, discard
 from lamina.spec import mediatype
@@ -21,6 +20,7 @@ from lamina.spec.reference import Reference
 from lamina.store.pipeline import CannotResume, LayerSource
 from lamina.store.records import ImageRecord
 from lamina.store.store import Store
+from lamina.values import dataclass, field
 
 Entry = tuple[str, bytes | str | int]
 """A file with content, a symbolic link to a target, a hard link (`=target`), or a directory with a mode."""
@@ -152,10 +152,15 @@ def manifest_of(config: ImageConfig, layers: Iterable[Served]) -> Manifest:
 
 
 def pull(
-    store: Store, layers: list[Served], *names: str, report: ProgressSink = discard, jobs: int = 3, **labels: str
+    store: Store,
+    layers: list[Served],
+    *names: str,
+    report: ProgressSink = discard,
+    jobs: int = 3,
+    labels: Mapping[str, str] | None = None,
 ) -> ImageRecord:
     """Everything a pull does with the store: layers, config, manifest, names."""
-    config = config_of(layers, **labels)
+    config = config_of(layers, **(labels or {}))
     manifest = manifest_of(config, layers)
     references = [Reference.parse(name) for name in names]
     with store.lease("pull") as lease:

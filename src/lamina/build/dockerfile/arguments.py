@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.build.dockerfile.errors import located
@@ -11,6 +10,7 @@ from lamina.build.dockerfile.expand import Mode, expand
 from lamina.build.dockerfile.instructions import Arg, Instruction
 from lamina.build.dockerfile.source import Source
 from lamina.spec.platform import Platform
+from lamina.values import dataclass
 
 #: Proxy arguments that RUN gets without any ARG, in this order (D38).
 PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")

@@ -7,7 +7,6 @@ so an unreachable stage with a bad image does no harm.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from lamina.build.dockerfile import lint
@@ -22,6 +21,7 @@ from lamina.build.dockerfile.suggest import did_you_mean
 from lamina.errors import Invalid
 from lamina.spec.platform import Platform
 from lamina.spec.reference import InvalidReference, Reference
+from lamina.values import dataclass
 
 SCRATCH = "scratch"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
 from lamina.build.dockerfile.blanks import SPACES
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.source import Range
+from lamina.values import dataclass, field
 
 _FORM = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*", re.ASCII)
 _KEYS: Final = ("syntax", "escape", "check")

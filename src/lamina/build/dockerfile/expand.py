@@ -6,13 +6,13 @@ Dockerfile reference, section "Environment replacement"; features D35, D36.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from lamina.build.dockerfile.blanks import is_space
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.gofmt import quote
 from lamina.build.dockerfile.patterns import MAX_RESULT, ShellPattern
+from lamina.values import dataclass, field
 
 _SPECIAL_NAMES: Final = "@*#?-$!0"
 _MAX_DEPTH: Final = 64

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.suggest import did_you_mean
+from lamina.values import dataclass
 
 #: What a flag takes: one text, yes or no, or any number of texts.
 Kind = Literal["text", "switch", "list"]

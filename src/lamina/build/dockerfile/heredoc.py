@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.expand import Mode, expand
+from lamina.values import dataclass
 
 _MARK = re.compile(r"(\d*)<<(-?)\s*([^<]*)", re.ASCII)
 _LEADING_TABS = re.compile(r"^\t+", re.MULTILINE)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.build.dockerfile.gofmt import format_duration, plain_list, quote, quoted_list
 from lamina.spec.config import Healthcheck, History
+from lamina.values import dataclass
 
 COMMENT: Final = "buildkit.dockerfile.v0"
 _SUFFIX: Final = " # buildkit"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Self
 
@@ -12,6 +11,7 @@ from lamina.build.dockerfile.blanks import trim
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.match import PathPattern, clean_path
 from lamina.build.dockerfile.source import Range, Source
+from lamina.values import dataclass
 
 #: How many directories' results are remembered; a walk needs the ancestors of the current path only.
 _REMEMBERED: Final = 4096

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 from lamina.build.dockerfile.blanks import SPACES, trim
@@ -11,6 +10,7 @@ from lamina.build.dockerfile.directives import Directive, DirectiveReader
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.heredoc import Heredoc
 from lamina.build.dockerfile.source import Range, Source
+from lamina.values import dataclass, field
 
 #: Longest physical line in bytes, without its newline.
 MAX_LINE: Final = 65535

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.build.dockerfile.directives import parse_directive
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.gofmt import quote
 from lamina.build.dockerfile.source import Range, Source
+from lamina.values import dataclass
 
 _HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SEPARATOR = re.compile(r"\s*([,;=])\s*")

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.gofmt import quote
+from lamina.values import dataclass
 
 _META = re.compile(r"[*?\[\\]")
 _SPECIAL = re.compile(r"[*?\[\]\\]")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from lamina.build.dockerfile.directives import Directive
 from lamina.build.dockerfile.errors import DockerfileError, located
@@ -11,6 +10,7 @@ from lamina.build.dockerfile.instructions import Arg, From, Instruction, build
 from lamina.build.dockerfile.lexer import Lexer
 from lamina.build.dockerfile.source import Range, Source
 from lamina.build.dockerfile.statements import heredoc_marks, statement
+from lamina.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

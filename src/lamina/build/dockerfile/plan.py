@@ -7,7 +7,6 @@ looked at, so an unused stage with a bad image does no harm (D46).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.build.dockerfile.binding import BoundStage, Graph, ImageRef, ScratchRef, SourceRef, StageRef
@@ -22,6 +21,7 @@ from lamina.errors import NotFound
 from lamina.spec.config import ImageConfig, RunConfig
 from lamina.spec.digest import Digest, chain_ids
 from lamina.spec.platform import Platform
+from lamina.values import dataclass
 
 #: The context's name in the graph.
 CONTEXT: Final = "context"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.gofmt import quote
+from lamina.values import dataclass
 
 _PROTOCOLS: Final = ("tcp", "udp", "sctp")
 _NUMBER = re.compile(r"\d{1,5}", re.ASCII)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.gofmt import quote
 from lamina.build.dockerfile.instructions import Arg, From, Instruction
 from lamina.build.dockerfile.parser import Dockerfile
 from lamina.build.dockerfile.suggest import did_you_mean
+from lamina.values import dataclass
 
 _INDEX = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lamina.build.dockerfile import history, lint
@@ -52,6 +51,7 @@ from lamina.build.dockerfile.steps import AddSource, AddStep, CopyStep, MetaStep
 from lamina.build.dockerfile.suggest import did_you_mean
 from lamina.build.dockerfile.variables import Variables
 from lamina.spec.config import RunConfig
+from lamina.values import dataclass, field, replace
 
 DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

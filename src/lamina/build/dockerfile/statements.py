@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lamina.build.dockerfile.blanks import SPACES, split_all, split_first, trim
@@ -14,6 +13,7 @@ from lamina.build.dockerfile.heredoc import Heredoc, find_marks
 from lamina.build.dockerfile.lexer import LogicalLine
 from lamina.build.dockerfile.source import Range
 from lamina.build.dockerfile.words import split_flags, split_words
+from lamina.values import dataclass, replace
 
 #: Keywords whose arguments may announce heredocs.
 _HEREDOC_KEYWORDS: Final = ("run", "copy", "add")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lamina.build.dockerfile.binding import SourceRef
@@ -10,6 +9,7 @@ from lamina.build.dockerfile.heredoc import Heredoc
 from lamina.build.dockerfile.history import StepHistory
 from lamina.build.dockerfile.instructions import Device, Document, Instruction, Mount, Network, Security
 from lamina.build.dockerfile.source import Range
+from lamina.values import dataclass
 
 SourceKind = Literal["local", "http", "git"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 
 from lamina.build.dockerfile.history import StepHistory
 from lamina.build.dockerfile.plan import Plan
@@ -23,6 +22,7 @@ from lamina.store.packing import layer_diff_id
 from lamina.store.records import ImageRecord
 from lamina.store.snapshots.values import Snapshot
 from lamina.store.store import Store
+from lamina.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 
 from lamina.build.ops.results import Trees
 from lamina.layer.apply import WhiteoutMode, apply_layer
@@ -12,6 +11,7 @@ from lamina.spec.config import History, ImageConfig
 from lamina.store.packing import pack_layer
 from lamina.store.snapshots.values import Snapshot
 from lamina.store.store import Store
+from lamina.values import replace
 
 
 def merge(store: Store, trees: Trees, own: Sequence[Snapshot]) -> Snapshot:

@@ -8,10 +8,10 @@ else may be.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lamina.spec.digest import Digest
+from lamina.values import asdict, dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ that turns it into something that runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from lamina.spec.digest import Digest
+from lamina.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from lamina.build.graph.definitions import BaseTree, ContextTree
 from lamina.build.ops.results import Directory, Result, Tree
@@ -12,6 +11,7 @@ from lamina.build.solver.cachekey import make_key
 from lamina.build.solver.protocols import Work
 from lamina.errors import Internal
 from lamina.spec.digest import Digest
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

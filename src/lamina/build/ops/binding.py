@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamina.build.graph import definitions
@@ -16,6 +15,7 @@ from lamina.build.ops.run import Runner, RunOp
 from lamina.build.ops.tree import SourceTree
 from lamina.errors import Internal
 from lamina.spec.digest import Digest
+from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.build.ops.selection import FileDigests

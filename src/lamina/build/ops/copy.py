@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import cast
 
 from lamina.build.graph.definitions import Copy
@@ -16,6 +15,7 @@ from lamina.build.ops.unpack import unpack_archives
 from lamina.build.solver.cachekey import make_key
 from lamina.build.solver.protocols import Work
 from lamina.spec.digest import Digest
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import errno
 import os
 import posixpath
 import stat
-from dataclasses import dataclass, field
 from threading import Event
 
 from lamina.build.graph.definitions import Copy
@@ -20,6 +19,7 @@ from lamina.build.ops.selection import Selected, is_copied_attribute
 from lamina.build.ops.tree import Entry, SourceTree
 from lamina.errors import Cancelled, Conflict
 from lamina.runtime import rootfs, users
+from lamina.values import dataclass, field
 
 _SMALL = 128 << 10
 _CHUNK = 8 << 20

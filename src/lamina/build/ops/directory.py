@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from lamina.build.graph.definitions import MakeDirectory
@@ -15,6 +14,7 @@ from lamina.build.solver.protocols import Work
 from lamina.errors import Internal
 from lamina.runtime import rootfs, users
 from lamina.spec.digest import Digest
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

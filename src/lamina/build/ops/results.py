@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from lamina.build.ops.tree import SourceTree
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from threading import Event
 from typing import Literal, Protocol, cast
 
@@ -15,6 +14,7 @@ from lamina.errors import Internal, Invalid
 from lamina.runtime.bundle import DEFAULT_SHM
 from lamina.runtime.executor import ExecRequest, OutputSink, Stream
 from lamina.spec.digest import Digest
+from lamina.values import dataclass
 
 _STREAMS = {"stdout": 1, "stderr": 2}
 

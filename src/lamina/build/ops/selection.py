@@ -11,13 +11,13 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from lamina.build.dockerfile.match import has_wildcard, match
 from lamina.build.graph.definitions import Copy
 from lamina.build.ops.tree import Entry, MissingSource, SourceTree, clean_path
 from lamina.spec.digest import Digest
+from lamina.values import dataclass
 
 _CHUNK = 1 << 20
 

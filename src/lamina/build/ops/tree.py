@@ -10,12 +10,12 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from lamina.build.dockerfile.match import has_wildcard
 from lamina.errors import Invalid, NotFound
 from lamina.runtime import rootfs
+from lamina.values import dataclass
 
 
 class Ignore(Protocol):

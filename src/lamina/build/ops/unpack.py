@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import tempfile
-from dataclasses import replace
 from typing import BinaryIO
 
 from lamina.build.graph.definitions import Copy
@@ -18,6 +17,7 @@ from lamina.layer.compression import decompress
 from lamina.layer.digesting import Readable
 from lamina.layer.reader import TarReader
 from lamina.layer.writer import TarWriter
+from lamina.values import replace
 
 _CHUNK = 1 << 20
 

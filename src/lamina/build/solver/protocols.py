@@ -9,11 +9,11 @@ make the inputs whose content matters and asks for the content key, which can st
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from threading import Event
 from typing import Generic, Protocol, TypeVar
 
 from lamina.spec.digest import Digest
+from lamina.values import dataclass
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)

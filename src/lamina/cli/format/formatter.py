@@ -10,8 +10,9 @@ A noun describes its columns once; every form of output comes from that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from lamina.values import dataclass
 
 RowT = TypeVar("RowT")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
 from lamina.errors import Unavailable
+from lamina.values import dataclass
 
 # Docker's default pools, in its order.
 POOLS: Final = (

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any, Final
 
 from lamina.errors import Conflict, Invalid, Unsupported
+from lamina.values import dataclass
 
 _PROTOCOLS: Final = ("tcp", "udp", "sctp")
 

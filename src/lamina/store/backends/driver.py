@@ -8,11 +8,11 @@ upload, `commit` completes it under its final key, `path` is None.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from lamina.errors import Conflict, NotFound
 from lamina.spec.digest import Digest
+from lamina.values import dataclass
 
 
 class BlobNotFound(NotFound):

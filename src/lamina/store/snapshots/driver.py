@@ -7,10 +7,10 @@ whole copies. `Snapshotter` gives both one behaviour.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from lamina.linux.mounts import Mount
+from lamina.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

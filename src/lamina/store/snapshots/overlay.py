@@ -13,6 +13,7 @@ from contextlib import suppress
 from lamina.linux.mounts import Bind, Mount, Overlay, Unmount
 from lamina.store.files import Files, raise_typed
 from lamina.store.ids import fresh
+from lamina.store.paths import PROBE
 from lamina.store.snapshots.attributes import copy_attributes
 from lamina.store.snapshots.driver import Usage
 from lamina.store.snapshots.walk import usage_of
@@ -96,7 +97,7 @@ def probe(directory: str, files: Files, *, userxattr: bool) -> str | None:
         None when all of it works, else what does not, in words. Overlay on overlay ends here, and so does a process
         that may not mount.
     """
-    base = f"{directory}/probe-{fresh()[:12]}"
+    base = f"{directory}/{PROBE}{fresh()[:12]}"
     target = f"{base}/merged"
     try:
         os.makedirs(base, 0o700)

@@ -22,7 +22,7 @@ from lamina.store.db import Database
 from lamina.store.files import Files, raise_typed
 from lamina.store.ids import fresh
 from lamina.store.leases import SNAPSHOT, Lease, Leases
-from lamina.store.paths import TRAVERSABLE, StorePaths
+from lamina.store.paths import PROBE, TRAVERSABLE, StorePaths
 from lamina.store.snapshots import rows
 from lamina.store.snapshots.driver import TreeDriver, Usage
 from lamina.store.snapshots.values import (
@@ -205,6 +205,20 @@ class Snapshotter:
             return self._files.remove_tree(path)
         except OSError as error:
             raise_typed(path, error)
+
+    def sweep_probes(self) -> int:
+        """Removes what a cut-short test of a storage driver left; returns the bytes freed."""
+        freed = 0
+        for name in os.listdir(self._paths.snapshots):
+            if name.startswith(PROBE):
+                path = f"{self._paths.snapshots}/{name}"
+                with suppress(OSError):
+                    Unmount(f"{path}/merged", detach=True).execute()
+                try:
+                    freed += self._files.remove_tree(path)
+                except OSError as error:
+                    raise_typed(path, error)
+        return freed
 
     def swept(self, directories: list[str]) -> None:
         """Notes that doomed directories are gone for good: a power cut must not bring back what nobody knows."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from lamina.errors import AlreadyExists, Conflict, NotFound
+from lamina.values import dataclass
 
 ACTIVE: Final = "active"
 VIEW: Final = "view"

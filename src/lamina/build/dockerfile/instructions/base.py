@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.heredoc import Heredoc
 from lamina.build.dockerfile.source import Range
 from lamina.build.dockerfile.statements import Statement, json_strings
+from lamina.values import dataclass
 
 
 class Expander(Protocol):

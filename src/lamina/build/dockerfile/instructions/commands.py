@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from lamina.build.dockerfile.blanks import SPACES
@@ -13,6 +12,7 @@ from lamina.build.dockerfile.gofmt import parse_duration, quote
 from lamina.build.dockerfile.instructions.base import CommandLine, Instruction, at_least_one, command_line, origin
 from lamina.build.dockerfile.statements import Statement, json_strings
 from lamina.spec.config import Healthcheck
+from lamina.values import dataclass
 
 _HEALTH_FLAGS: Final[dict[str, Kind]] = {
     "interval": "text",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
 
 from lamina.build.dockerfile.errors import DockerfileError
@@ -11,6 +10,7 @@ from lamina.build.dockerfile.flags import Flags, Kind, parse_flags
 from lamina.build.dockerfile.heredoc import Heredoc, parse_mark
 from lamina.build.dockerfile.instructions.base import Expander, Instruction, one_argument, origin, words_or_json
 from lamina.build.dockerfile.statements import Statement, json_strings
+from lamina.values import dataclass, replace
 
 _COMMON_FLAGS: Final[dict[str, Kind]] = {"chown": "text", "chmod": "text", "link": "switch", "exclude": "list"}
 _COPY_FLAGS: Final[dict[str, Kind]] = {**_COMMON_FLAGS, "from": "text", "parents": "switch"}

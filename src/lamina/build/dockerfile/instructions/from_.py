@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar
 
 from lamina.build.dockerfile.errors import DockerfileError
@@ -11,6 +10,7 @@ from lamina.build.dockerfile.flags import parse_flags
 from lamina.build.dockerfile.gofmt import quote
 from lamina.build.dockerfile.instructions.base import Instruction, origin
 from lamina.build.dockerfile.statements import Statement
+from lamina.values import dataclass
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
 

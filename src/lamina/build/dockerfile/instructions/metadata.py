@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
 
 from lamina.build.dockerfile.blanks import split_first, trim
@@ -18,6 +17,7 @@ from lamina.build.dockerfile.instructions.base import (
     words_or_json,
 )
 from lamina.build.dockerfile.statements import Statement
+from lamina.values import dataclass, replace
 
 _NOT_DEFERRED: Final = ("MAINTAINER", "FROM")
 

@@ -6,13 +6,13 @@ import csv
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.gofmt import quote
 from lamina.build.dockerfile.instructions.base import Expander
 from lamina.build.dockerfile.suggest import did_you_mean
+from lamina.values import dataclass, replace
 
 MountType = Literal["bind", "cache", "tmpfs", "secret", "ssh"]
 Sharing = Literal["shared", "private", "locked"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal, Self
 
 from lamina.build.dockerfile.errors import DockerfileError
@@ -20,6 +19,7 @@ from lamina.build.dockerfile.instructions.base import (
 from lamina.build.dockerfile.instructions.mounts import Mount, MountSpec, csv_fields, parse_mount
 from lamina.build.dockerfile.statements import Statement
 from lamina.build.dockerfile.suggest import did_you_mean
+from lamina.values import dataclass, replace
 
 Network = Literal["default", "none", "host"]
 Security = Literal["sandbox", "insecure"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lamina.cli.format.gojson import marshal
 from lamina.cli.format.gotemplate.printf import sprint, sprintf, sprintln
 from lamina.cli.format.gotemplate.values import TYPED_NIL, Struct, truth, type_name
+from lamina.values import dataclass
 
 
 class CallError(Exception):

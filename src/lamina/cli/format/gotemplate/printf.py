@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lamina.cli.format.gotemplate.values import TYPED_NIL, Struct, type_name
+from lamina.values import dataclass
 
 _ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\"}
 MAX_WIDTH = 1_000_000  # Go's tooLarge(): wider is %!(BADWIDTH)
