@@ -198,7 +198,9 @@ def test_publish_values_that_make_no_sense(text):
 
 def test_twenty_runs_at_once_get_distinct_addresses(store):
     def run(_number: int) -> str:
-        return str(store.run("sh", "-c", "hostname -i", auto_remove=True).out).strip()
+        done = store.run("sh", "-c", "hostname -i", auto_remove=True)
+        assert (done.code, done.err) == (0, "")
+        return str(done.out).strip()
 
     with ThreadPoolExecutor(10) as pool:
         addresses = list(pool.map(run, range(20)))
