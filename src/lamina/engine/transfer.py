@@ -34,12 +34,11 @@ class NotHere(NotFound):
         reference: what was to be pushed.
     """
 
-    def __init__(self, reference: Reference) -> None:
-        repository = reference.repository.familiar
-        if reference.tag:
+    def __init__(self, reference: Reference, *, repository_known: bool) -> None:
+        if repository_known:
             message = f"tag does not exist: {reference.familiar}"
         else:
-            message = f"An image does not exist locally with the tag: {repository}"
+            message = f"An image does not exist locally with the tag: {reference.repository.familiar}"
         super().__init__(message)
         self.reference = reference
 
@@ -223,7 +222,7 @@ class Transfer:
         chosen = select_platform(content, wanted)
         if not is_index(content) and platform is not None and chosen.config.platform.score(platform) == 0:
             raise OtherPlatform(reference.familiar, platform, chosen.config.platform)
-        store = self._engine.store
+        store, image = self._engine.store, chosen.manifest.config.digest
         with store.lease(f"pull {reference.familiar}") as lease:
             sink = LocalSink(
                 store,
@@ -233,8 +232,17 @@ class Transfer:
                 platform=wanted,
             )
             options = CopyOptions(platform=wanted if is_index(content) else None, keep_index=True, words=PULL)
-            copy(content, sink, options, report=progress, cancel=cancel)
-        return chosen.manifest.config.digest
+            # Docker says nothing of the layers of an image that it has.
+            copy(content, sink, options, report=discard if self._here(image) else progress, cancel=cancel)
+        return image
+
+    def _here(self, image: Digest) -> bool:
+        store = self._engine.store
+        try:
+            store.images.get(image)
+            return all(store.layers.find(chain_id) is not None for _, chain_id in store.images.layers(image))
+        except ImageNotFound:
+            return False
 
     # --- push ----------------------------------------------------------------------------------------------------
 
@@ -262,7 +270,7 @@ class Transfer:
         if reference.digest is not None:
             raise Invalid("cannot push a digest reference")
         with self._client() as client:
-            return self._push_one(client, reference.tagged(), platform, progress, cancel, asked=reference)
+            return self._push_one(client, reference.tagged(), platform, progress, cancel)
 
     def push_all(
         self,
@@ -276,9 +284,9 @@ class Transfer:
         repository = reference.repository
         names = [name.reference for name in self._engine.store.refs.all() if name.reference.repository == repository]
         if not names:
-            raise NotHere(Reference(repository))
+            raise NotHere(Reference(repository), repository_known=False)
         with self._client() as client:
-            return [self._push_one(client, name, platform, progress, cancel, asked=name) for name in names]
+            return [self._push_one(client, name, platform, progress, cancel) for name in names]
 
     def _push_one(
         self,
@@ -287,8 +295,6 @@ class Transfer:
         platform: Platform | None,
         progress: ProgressSink,
         cancel: threading.Event | None,
-        *,
-        asked: Reference,
     ) -> Pushed:
         from lamina.image.copy import PUSH, CopyOptions
         from lamina.transports.remote.push import push
@@ -297,7 +303,8 @@ class Transfer:
         store = self._engine.store
         name = store.refs.get(reference)
         if name is None:
-            raise NotHere(asked)
+            known = any(each.reference.repository == reference.repository for each in store.refs.all())
+            raise NotHere(reference, repository_known=known)
         found = Found(store.images.get(name.image), reference, name.target)
         if platform is not None:
             found = self._engine.images.for_platform(found, reference.familiar, platform)
