@@ -26,7 +26,7 @@ from lamina.build.ops.results import Result, Tree
 from lamina.build.ops.run import Runner
 from lamina.build.ops.tree import SourceTree
 from lamina.build.ops.workspace import StoreTrees
-from lamina.build.progress import BuildSink, VertexDone, VertexStarted
+from lamina.build.progress import BuildSink, VertexDone, VertexProgress, VertexStarted
 from lamina.build.solver.scheduler import Scheduler, VertexFailed
 from lamina.errors import Cancelled, LaminaError
 from lamina.spec.timestamp import rfc3339
@@ -38,6 +38,7 @@ from lamina.values import dataclass, field
 #: Modification time of files copied from a context: a fixed one, so that layers do not depend on when a clone was made
 #: (docs/adr). One second past the earliest time that zip archives can hold.
 CONTEXT_TIME: Final = 315_532_801
+_EXPORTING: Final = "exporting to image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +180,12 @@ class Builder:
         try:
             solved = scheduler.solve([plan.tree])[0]
             assert isinstance(solved.result, Tree)
-            with _vertex(sink, "exporting to image"):
-                return export_image(store, means.trees, plan, solved.result, request.export, lease)
+            with _vertex(sink, _EXPORTING):
+                image = export_image(store, means.trees, plan, solved.result, request.export, lease)
+                sink(VertexProgress(_EXPORTING, f"writing image {image.id}", done=True))
+                for tag in request.export.tags:
+                    sink(VertexProgress(_EXPORTING, f"naming to {tag}", done=True))
+                return image
         finally:
             # Also after a failure: the steps that succeeded need not run again.
             digests.flush()
