@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final, Literal
 
 from lamina.errors import Invalid
@@ -214,7 +215,7 @@ class ContainerOptions:
     def to_json(self) -> dict[str, Any]:
         """For the store's index; options at their default are left out."""
         result: dict[str, Any] = {}
-        for name, default in _DEFAULTS.items():
+        for name, default in _defaults().items():
             value = getattr(self, name)
             if value == default:
                 continue
@@ -258,7 +259,10 @@ class ContainerOptions:
         return cls(**values)
 
 
-_DEFAULTS: Final = {entry.name: getattr(ContainerOptions(), entry.name) for entry in fields(ContainerOptions)}
+@cache
+def _defaults() -> dict[str, Any]:
+    plain = ContainerOptions()
+    return {entry.name: getattr(plain, entry.name) for entry in fields(ContainerOptions)}
 
 
 def _pair(value: Sequence[int] | None) -> tuple[int, int] | None:
