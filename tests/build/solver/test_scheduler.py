@@ -171,6 +171,16 @@ def test_independent_vertices_run_at_the_same_time() -> None:
     assert not meeting.broken
 
 
+def test_stages_copied_one_after_the_other_run_at_the_same_time() -> None:  # COPY --from=a, COPY --from=b, ...
+    meeting = threading.Barrier(3, timeout=30)
+    tree = toy("base")
+    for name in "abc":
+        stage = toy(f"stage {name}", action=lambda _work: meeting.wait() and None)
+        tree = toy(f"copy {name}", tree, stage, by_content=(1,))
+    solve(tree)
+    assert not meeting.broken
+
+
 def test_parallel_bounds_how_many_run_at_once() -> None:
     running, peak, lock = 0, 0, threading.Lock()
 

@@ -125,7 +125,10 @@ class Scheduler(Generic[R]):
     def _find_key(self, state: _State[R]) -> _Key[R]:
         vertex, op = state.vertex, state.op
         inputs = [self._state(one) for one in vertex.inputs]
-        keys = [future.result().key for future in [self._key(one) for one in inputs]]
+        asked = [self._key(one) for one in inputs]
+        for position in op.content_inputs:
+            self._start_early(inputs[position], asked[position])
+        keys = [future.result().key for future in asked]
         self._check()
         definition = op.definition_key(keys)
         if definition is not None and (hit := self._lookup(state, definition)):
@@ -142,6 +145,19 @@ class Scheduler(Generic[R]):
                 self._cache.put(hit.key, aliases, hit.answer.result)
             return hit
         return _Key(content, aliases)
+
+    def _start_early(self, state: _State[R], asked: Future[_Key[R]]) -> None:
+        """Make a result whose content will be asked for, once its own key turned out to be unknown.
+
+        Its user's key waits for the other inputs too; without this, stages that are copied from one after the other
+        would run one after the other.
+        """
+
+        def known(future: Future[_Key[R]]) -> None:
+            if future.exception() is None and future.result().answer is None:
+                self._result(state)
+
+        asked.add_done_callback(known)
 
     def _lookup(self, state: _State[R], key: Digest) -> _Key[R] | None:
         if not (self._use_cache and state.op.cacheable) or state.vertex.ignore_cache:
