@@ -1,0 +1,248 @@
+"""The process dies, the power goes, the disk fills or fails, at every step of what the store does (F1-F3, F6, F7, F13).
+
+After each of them a new process finds a store in which nothing is damaged, the collector leaves nothing behind, and
+doing it again works.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from lamina.errors import LaminaError
+from lamina.linux.mounts import Tmpfs, Unmount
+from lamina.spec.reference import Reference
+from lamina.store.files import StoreFull
+from lamina.store.records import ImageNotFound
+from lamina.store.store import Store
+from lamina.testing.faults import Crash, Fault, FaultyFiles, Loss
+from lamina.testing.store_images import Served, config_of, pull, tar
+
+LAYERS = [tar(("etc", 0o755), ("etc/a", b"1" * 9000)), tar(("etc/b", b"2" * 300_000))]
+
+
+@pytest.fixture
+def base() -> Iterator[str]:
+    """A place where syncing costs nothing, if there is one: a thousand stores are made here."""
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(prefix="lamina-crash-", dir=memory if os.path.isdir(memory) else None) as path:
+        yield path
+
+
+def served() -> list[Served]:
+    return [Served(layer) for layer in LAYERS]
+
+
+def prepare_nothing(_store: Store) -> None:
+    """The store is empty."""
+
+
+def prepare_images(store: Store) -> None:
+    pull(store, served(), "app:1")
+    pull(store, served()[:1], "app:2")
+
+
+def do_pull(store: Store) -> None:
+    pull(store, served(), "app:1", jobs=1)
+
+
+def do_tag(store: Store) -> None:
+    store.refs.tag(Reference.parse("app:1"), store.lookup.find("app:2").image.id)
+
+
+def do_remove(store: Store) -> None:
+    with suppress(ImageNotFound):
+        store.removal.remove("app:1")
+    store.collector.collect(partials_kept=None)
+
+
+def do_build(store: Store) -> None:
+    """A build step with its commit, as the builder does it."""
+    image = store.lookup.find("app:2").image
+    made = Served(tar(("made", b"3" * 5000)))
+    layers = [served()[0], made]
+    with store.lease("build") as lease:
+        work, result = "step", "step-result"
+        if store.snapshots.find(result, lease=lease) is None:
+            if store.snapshots.find(work, lease=lease) is not None:
+                store.snapshots.remove(work)
+            store.snapshots.prepare(work, store.images.snapshot(image.id), lease=lease)
+            with store.snapshots.mounted(work) as path:
+                Path(path, "made").write_bytes(b"3" * 5000)
+            store.snapshots.commit(work, result, sync=False, lease=lease)
+        store.snapshots.sync()
+        store.layers.register([layer.diff_id for layer in layers], result)
+        store.images.put(config_of(layers), parent=image.id, tags=[Reference.parse("app:3")], lease=lease)
+
+
+OPERATIONS: dict[str, tuple[Callable[[Store], None], Callable[[Store], None]]] = {
+    "pull": (prepare_nothing, do_pull),
+    "tag": (prepare_images, do_tag),
+    "remove": (prepare_images, do_remove),
+    "build": (prepare_images, do_build),
+}
+
+
+def attempt(base: str, name: str, at: int | None, fault: Fault) -> tuple[str, FaultyFiles, BaseException | None]:
+    """Runs an operation on a fresh store with a fault at a step; returns the root, the files and what came of it."""
+    root, stash = f"{base}/data", f"{base}/stash"
+    os.makedirs(stash)
+    prepare, operation = OPERATIONS[name]
+    with Store.open(root, driver="vfs") as store:
+        prepare(store)
+    files = FaultyFiles(at=at, fault=fault, stash=stash)
+    outcome: BaseException | None = None
+    try:
+        with Store.open(root, files=files) as store:
+            operation(store)
+    except (Crash, LaminaError) as error:
+        outcome = error
+    return root, files, outcome
+
+
+def bury(root: str, loss: Loss = Loss.NOTHING) -> None:
+    """The process that crashed in this test still runs; its leases must look like those of a dead one.
+
+    After a power cut, so must the boot.
+    """
+    with Store.open(root) as store, store.db.write() as connection:
+        if loss is not Loss.NOTHING:
+            connection.execute("UPDATE snapshots SET unsynced = 'earlier-boot' WHERE unsynced IS NOT NULL")
+        connection.execute("UPDATE leases SET start = 'earlier-boot pid:[0] 0' WHERE pid = ?", (os.getpid(),))
+
+
+def steps_of(base: str, name: str) -> list[str]:
+    _, files, outcome = attempt(f"{base}/count", name, None, Fault.CRASH)
+    assert outcome is None
+    return files.steps
+
+
+def assert_recovers(root: str, name: str, context: str, loss: Loss = Loss.NOTHING) -> None:
+    """What a new process finds is sound, is swept clean, and takes the operation."""
+    bury(root, loss)
+    with Store.open(root) as store:
+        harmful = [str(finding) for finding in store.fsck.run().findings if finding.harmful]
+        assert harmful == [], context
+        for image in store.images.all():
+            key = store.images.snapshot(image.id)
+            assert key is not None
+            with store.snapshots.mounted(key) as path:
+                assert Path(path, "etc/a").read_bytes() == b"1" * 9000, context
+            assert store.images.config(image.id), context
+    with Store.open(root) as store:
+        done = store.collector.collect(partials_kept=None)
+        assert done.left == (), context
+        assert [str(finding) for finding in store.fsck.run().findings] == [], context
+        OPERATIONS[name][1](store)
+    with Store.open(root) as store:
+        assert [str(finding) for finding in store.fsck.run().findings] == [], context
+        tags = {tag.familiar for image in store.images.all() for tag in image.tags}
+        assert (
+            tags
+            == {
+                "pull": {"app:1"},
+                "tag": {"app:1", "app:2"},
+                "remove": {"app:2"},
+                "build": {"app:1", "app:2", "app:3"},
+            }[name]
+        ), context
+
+
+@pytest.mark.parametrize("loss", list(Loss), ids=lambda loss: loss.value)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_death_at_every_step(base: str, name: str, loss: Loss) -> None:
+    # F1, F2, F3, F13: old or new, never a mix
+    steps = steps_of(base, name)
+    assert len(steps) > 1
+    for at in range(len(steps)):
+        root, files, outcome = attempt(f"{base}/{at}", name, at, Fault.CRASH)
+        context = f"{name}: died at step {at} ({steps[at]}), losing {loss.value}"
+        assert isinstance(outcome, Crash), context
+        files.power_cut(loss)
+        assert_recovers(root, name, context, loss)
+
+
+@pytest.mark.parametrize("fault", [Fault.ENOSPC, Fault.EIO], ids=lambda fault: fault.value)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_refusing_disk_at_every_step(base: str, name: str, fault: Fault) -> None:
+    # F6, F7: a typed error, nothing damaged, the next attempt works
+    steps = steps_of(base, name)
+    failed = 0
+    for at in range(len(steps)):
+        root, _, outcome = attempt(f"{base}/{at}", name, at, fault)
+        assert not isinstance(outcome, Crash)
+        failed += outcome is not None
+        assert_recovers(root, name, f"{name}: {fault.value} from step {at} ({steps[at]})")
+    assert failed > 0
+
+
+KILLED = """
+import os, sys
+from lamina.store.store import Store
+from lamina.testing.faults import Crash, FaultyFiles
+from lamina.testing.store_images import Served, pull
+root, at, layer = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+class Kill(FaultyFiles):
+    def _reach(self, name):
+        if len(self.steps) == at:
+            os.kill(os.getpid(), 9)
+        super()._reach(name)
+pull(Store.open(root, files=Kill(), driver="overlay" if os.geteuid() == 0 else "vfs"), [Served(open(layer, "rb").read())], "app:1")
+"""
+
+
+def test_a_killed_pull_is_repeated_by_three_at_once(tmp_path: Path) -> None:
+    # F3: podman#14003
+    layer = tmp_path / "layer"
+    layer.write_bytes(LAYERS[1])
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "data")]
+    for at in (1, 7, 12, 15, 18, 21, 26):
+        assert subprocess.run([*command, str(at), str(layer)], check=False).returncode == -9
+    three = [subprocess.Popen([*command, "-1", str(layer)]) for _ in range(3)]
+    assert [process.wait(60) for process in three] == [0, 0, 0]
+    with Store.open(str(tmp_path / "data")) as store:
+        store.collector.collect(partials_kept=None)
+        assert store.fsck.run().findings == ()
+        assert store.lookup.find("app:1").image.size == 300_000
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[str]:
+    """A file system of 8 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    target = str(tmp_path / "small")
+    os.mkdir(target)
+    Tmpfs(target, size=8 << 20, mode=0o700).execute()
+    yield target
+    Unmount(target, detach=True).execute()
+
+
+@pytest.mark.root
+def test_a_really_full_disk_can_be_emptied(small_disk: str) -> None:
+    # F6: delete works on a full disk; the pull that failed leaves nothing that stays
+    with Store.open(f"{small_disk}/data", driver="vfs") as store:
+        pull(store, [Served(tar(("a", os.urandom(1 << 20))))], "small:1")
+        with pytest.raises(LaminaError) as caught:
+            pull(store, [Served(tar(("b", os.urandom(20 << 20))))], "big:1")
+        assert isinstance(caught.value, StoreFull) or getattr(caught.value, "errno", None) == errno.ENOSPC
+        filler = os.open(f"{small_disk}/filler", os.O_WRONLY | os.O_CREAT)
+        with suppress(OSError):
+            while os.write(filler, bytes(4096)):
+                pass
+        os.close(filler)
+        store.removal.remove("small:1")
+        store.leases.close()
+        done = store.collector.collect(partials_kept=None)
+        assert done.bytes > 1 << 20
+        assert done.left == ()
+        assert store.fsck.run().findings == ()
+        pull(store, [Served(tar(("a", os.urandom(1 << 19))))], "small:2")
