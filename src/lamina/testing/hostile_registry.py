@@ -7,6 +7,7 @@ the client tried to reach, so that "no packet was sent" is an assertion about fa
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import ssl
@@ -272,6 +273,7 @@ class ScriptedRegistry:
         self.manifests: dict[str, tuple[bytes, str]] = {}
         self.uploads: dict[str, bytes] = {}
         self._lock = threading.Lock()
+        self._sessions = itertools.count(1)
 
     def __call__(self, request: Seen) -> Reply:
         """Answer one request."""
@@ -318,13 +320,16 @@ class ScriptedRegistry:
 
     def _upload(self, request: Seen, name: str, session: str, query: str) -> Reply:
         if request.method == "POST":
-            session = str(len(self.uploads) + 1)
+            session = str(next(self._sessions))
             self.uploads[session] = b""
             return Reply(202, b"", [("Location", f"/v2/{name}/blobs/uploads/{session}"), ("Range", "0-0")])
         if session not in self.uploads:
             return error_reply(Code.BLOB_UPLOAD_UNKNOWN)
         if request.method == "GET":
             return Reply(204, b"", [("Range", f"0-{max(len(self.uploads[session]) - 1, 0)}")])
+        if request.method == "DELETE":
+            del self.uploads[session]
+            return Reply(204)
         self.uploads[session] += request.body
         if request.method == "PATCH":
             last = len(self.uploads[session]) - 1

@@ -162,3 +162,18 @@ def test_capabilities_are_stated(client: Client) -> None:
     assert open_sink(client, NAME).capabilities == Capabilities(
         mediatype.MANIFESTS | mediatype.INDEXES, parallel_blobs=5
     )
+
+
+@pytest.mark.parametrize(
+    "code", [Code.DENIED, Code.UNAUTHORIZED, Code.NAME_UNKNOWN, Code.UNSUPPORTED, Code.BLOB_UPLOAD_INVALID]
+)
+def test_a_mount_that_is_refused_becomes_an_upload(world: World, code: Code) -> None:
+    def change(request: Seen) -> Reply | None:
+        return error_reply(code) if "mount=" in request.target else None
+
+    world.serve(HOST, "11.0.0.1", bend(world, change))
+    events: list[Progress] = []
+    options = CopyOptions(mount_sources=lambda _blob: [Repository(HOST, "private/x")])
+    copy(random_image(70), open_sink(world.client(), NAME.with_tag("70")), options, report=events.append)
+    assert words(events) == ["Pushed", "Pushed"]
+    validate(open_remote(world.client(), NAME.with_tag("70")))

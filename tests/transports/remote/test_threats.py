@@ -551,6 +551,7 @@ def test_10_a_push_of_wrong_bytes_stores_nothing(world: World) -> None:
     with pytest.raises(Integrity):
         open_sink(world.client(), NAME).put_blob(layer.descriptor, lying.open_raw, discard)
     assert str(layer.descriptor.digest) not in world.registry.blobs
+    assert world.registry.uploads == {}
 
 
 @pytest.mark.parametrize(

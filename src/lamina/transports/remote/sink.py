@@ -11,9 +11,9 @@ from lamina.spec.descriptor import Descriptor
 from lamina.spec.distribution import CONTENT_DIGEST, OCI_SUBJECT
 from lamina.spec.manifest import Index, Manifest
 from lamina.spec.reference import Reference, Repository
-from lamina.transports.remote.auth import push_scope
+from lamina.transports.remote.auth import LoginFailed, push_scope
 from lamina.transports.remote.client import Client, Session
-from lamina.transports.remote.failures import Rejected
+from lamina.transports.remote.failures import AccessDenied, LoginNeeded, Missing, NotOffered, Rejected
 from lamina.transports.remote.origin import Url
 from lamina.transports.remote.protocol import WrongManifest, digest_header, head_blob, mount, put_manifest
 from lamina.transports.remote.referrers import add_to_fallback
@@ -21,6 +21,8 @@ from lamina.transports.remote.upload import Upload
 
 ALL_TYPES = mediatype.MANIFESTS | mediatype.INDEXES
 DOCKER_TYPES = frozenset({mediatype.DOCKER_MANIFEST, mediatype.DOCKER_INDEX})
+
+_NOT_MOUNTABLE = (AccessDenied, LoginNeeded, LoginFailed, Missing, NotOffered, Rejected)
 
 
 class ManifestTypeRefused(Rejected):
@@ -68,7 +70,10 @@ class RemoteSink:
         """Adopt the blob from another repository of this registry."""
         if source.host != self.repository.host or source == self.repository:
             return False
-        response = self.session.call(mount(self.repository, blob.digest, source))
+        try:
+            response = self.session.call(mount(self.repository, blob.digest, source))
+        except _NOT_MOUNTABLE:
+            return False  # not ours to read, or not here at all: an upload says whether we may write
         if response.status == 201:
             response.close()
             return True

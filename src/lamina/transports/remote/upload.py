@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
-from lamina.errors import LaminaError
+from lamina.errors import Cancelled, Integrity, LaminaError
 from lamina.image.protocols import Readable, ResumableOpener
 from lamina.image.verify import VerifyingReader
 from lamina.progress import Progress, ProgressSink
@@ -89,6 +89,9 @@ class Upload:
                 settings.sleep(wait)
                 if self._resume(blob, where, open_, report):
                     return
+            except (Integrity, Cancelled):
+                self.cancel(where)
+                raise
 
     def _put(self, blob: Descriptor, where: Url, open_: Callable[[], Readable], report: ProgressSink) -> None:
         call = self._call("PUT", blob.size, lambda: _whole(blob, open_, report))
