@@ -12,14 +12,17 @@ from lamina.build.cache.local import LocalCache
 from lamina.build.cache.statcache import StatCache
 from lamina.build.dockerfile.arguments import Platforms, unconsumed
 from lamina.build.dockerfile.binding import Graph, bind
+from lamina.build.dockerfile.checks import check_file, linter_for
 from lamina.build.dockerfile.errors import DockerfileError
 from lamina.build.dockerfile.ignore import IgnoreMatcher
-from lamina.build.dockerfile.lint import Linter, LintOptions, LintWarning
+from lamina.build.dockerfile.lint import Linter, LintWarning
 from lamina.build.dockerfile.parser import Dockerfile, parse
 from lamina.build.dockerfile.plan import ImageResolver, Plan, RunDefaults, make_plan
 from lamina.build.dockerfile.source import Range
 from lamina.build.dockerfile.stages import stages
-from lamina.build.exporters.image import ImageExport, export_image
+from lamina.build.exporters.digests import LayerDigests
+from lamina.build.exporters.image import ExportMeans, ImageExport, export_image
+from lamina.build.graph.vertex import Vertex
 from lamina.build.observe import Transcript
 from lamina.build.ops.binding import Means
 from lamina.build.ops.results import Result, Tree
@@ -29,6 +32,7 @@ from lamina.build.ops.workspace import StoreTrees
 from lamina.build.progress import BuildSink, VertexDone, VertexProgress, VertexStarted
 from lamina.build.solver.scheduler import Scheduler, VertexFailed
 from lamina.errors import Cancelled, LaminaError
+from lamina.spec.digest import Digest
 from lamina.spec.timestamp import rfc3339
 from lamina.store.leases import Lease
 from lamina.store.records import ImageRecord
@@ -131,9 +135,10 @@ class Builder:
         try:
             with _vertex(sink, f"[internal] load build definition from {request.dockerfile_name}"):
                 dockerfile = parse(request.dockerfile, request.dockerfile_name)
-                linter = Linter(_lint_options(dockerfile))
+                linter = linter_for(dockerfile)
+                check_file(dockerfile, linter)
                 graph = _bind(dockerfile, request, linter)
-            plan = make_plan(graph, self._resolve, defaults=request.defaults, linter=linter)
+            plan = make_plan(graph, self._resolve, defaults=request.defaults, linter=linter, ignore=request.ignore)
             linter.check()
             with self._store.lease("build") as lease:
                 image = self._solve(request, plan, transcript, sink, lease, cancelled)
@@ -169,6 +174,14 @@ class Builder:
             digests=digests,
             time_ns=seconds * 10**9,
         )
+        diff_ids = LayerDigests(store)
+        layers = _spine(plan.tree)
+
+        def made(vertex: Vertex, result: Result) -> None:
+            """Start hashing a layer of the image while later steps run; other stages' trees are nobody's layers."""
+            if vertex.digest in layers and isinstance(result, Tree) and result.snapshot is not None:
+                diff_ids.start(result.snapshot)
+
         scheduler: Scheduler[Result] = Scheduler(
             means.operation,
             cache,
@@ -176,18 +189,21 @@ class Builder:
             parallel=request.parallel,
             use_cache=not request.no_cache,
             cancelled=cancelled,
+            made=made,
         )
         try:
             solved = scheduler.solve([plan.tree])[0]
             assert isinstance(solved.result, Tree)
             with _vertex(sink, _EXPORTING):
-                image = export_image(store, means.trees, plan, solved.result, request.export, lease)
+                how = ExportMeans(means.trees, diff_ids, cache)
+                image = export_image(store, how, plan, solved.result, request.export, lease)
                 sink(VertexProgress(_EXPORTING, f"writing image {image.id}", done=True))
                 for tag in request.export.tags:
                     sink(VertexProgress(_EXPORTING, f"naming to {tag}", done=True))
                 return image
         finally:
             # Also after a failure: the steps that succeeded need not run again.
+            diff_ids.drain()
             digests.flush()
             store.snapshots.sync()
             cache.flush()
@@ -202,15 +218,19 @@ class Builder:
         return BuildFailed(failure.cause, vertex.name, transcript.tail(vertex), excerpt)
 
 
+def _spine(tree: Vertex) -> frozenset[Digest]:
+    """The vertices whose trees become layers: the target's own line of steps, down to its base."""
+    found = [tree.digest]
+    while tree.inputs:
+        tree = tree.inputs[0]
+        found.append(tree.digest)
+    return frozenset(found)
+
+
 def _bind(dockerfile: Dockerfile, request: BuildRequest, linter: Linter) -> Graph:
     return bind(
         stages(dockerfile), request.platforms, target=request.target, build_args=request.build_args, linter=linter
     )
-
-
-def _lint_options(dockerfile: Dockerfile) -> LintOptions:
-    directive = dockerfile.directives.get("check")
-    return LintOptions.parse(directive.value) if directive is not None else LintOptions()
 
 
 @contextmanager

@@ -16,14 +16,14 @@ from lamina.build.progress import BuildSink, VertexDone, VertexProgress, VertexS
 from lamina.engine.contexts import prepared
 from lamina.errors import Invalid, LaminaError
 from lamina.progress import Progress
-from lamina.runtime.executor import Executor
-from lamina.runtime.network.pool import NetworkPool
 from lamina.spec.platform import Platform, of_machine
 from lamina.spec.reference import Reference
 from lamina.values import dataclass, field
 
 if TYPE_CHECKING:
     from lamina.engine.engine import Engine
+    from lamina.runtime.executor import ExecRequest, Executor, OutputSink
+    from lamina.runtime.network.pool import NetworkPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,7 @@ class Builds:
         host = of_machine(os.uname().machine)
         epoch = self._epoch(options)
         with prepared(options.context, options.dockerfile, cwd=options.cwd, stdin=stdin) as context:
-            pool = NetworkPool(engine.bridges, engine.store.db)
-            runner = Executor(engine.settings.run_root, network=pool, runtime=engine.settings.runtime)
+            runner = _Runner(engine)
             builder = Builder(engine.store, runner, _Resolver(engine, sink, pull=options.pull))
             request = BuildRequest(
                 dockerfile=context.dockerfile,
@@ -106,7 +105,7 @@ class Builds:
             try:
                 return builder.build(request, sink, cancelled)
             finally:
-                pool.close()
+                runner.close()
 
     def _epoch(self, options: BuildOptions) -> int | None:
         """SOURCE_DATE_EPOCH from a build argument, else from the environment (B19)."""
@@ -116,6 +115,36 @@ class Builds:
         if not (text.isascii() and text.isdigit()) or int(text) > 1 << 40:
             raise Invalid(f"invalid SOURCE_DATE_EPOCH: {text}", hint="give seconds since 1970-01-01, or unset it")
         return int(text)
+
+
+class _Runner:
+    """Runs commands; the runtime and the network are looked for when the first one runs, not in a cached build."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._made: tuple[Executor, NetworkPool] | None = None
+
+    def run(self, request: ExecRequest, on_output: OutputSink, *, cancel: threading.Event | None = None) -> int:
+        """Run to the end; the exit code."""
+        return self._executor().run(request, on_output, cancel=cancel)
+
+    def close(self) -> None:
+        """Give the networks back."""
+        if self._made is not None:
+            self._made[1].close()
+
+    def _executor(self) -> Executor:
+        with self._lock:
+            if self._made is None:
+                from lamina.runtime.executor import Executor
+                from lamina.runtime.network.pool import NetworkPool
+
+                engine = self._engine
+                pool = NetworkPool(engine.bridges, engine.store.db)
+                runner = Executor(engine.settings.run_root, network=pool, runtime=engine.settings.runtime)
+                self._made = runner, pool
+            return self._made[0]
 
 
 class _Resolver:

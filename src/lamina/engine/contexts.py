@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Final
 
 from lamina.build.dockerfile.ignore import IgnoreMatcher
-from lamina.build.ops.unpack import is_archive
 from lamina.errors import Invalid, LimitExceeded, NotFound, Unsupported
-from lamina.layer.apply import Devices, Ownership, WhiteoutMode, apply_layer
-from lamina.layer.compression import decompress
 from lamina.values import dataclass
 
 _MAX_DOCKERFILE: Final = 16 << 20
@@ -116,6 +112,12 @@ def _ignore_of(directory: str, dockerfile: str | None) -> IgnoreMatcher | None:
 
 def _from_stdin(stdin: BinaryIO, dockerfile: str, cleanup: ExitStack) -> Prepared:
     """An archive is the context; anything else is a Dockerfile with an empty context (D43)."""
+    import tempfile
+
+    from lamina.build.ops.unpack import is_archive
+    from lamina.layer.apply import Devices, Ownership, WhiteoutMode, apply_layer
+    from lamina.layer.compression import decompress
+
     directory = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lamina-context-"))
     spool = cleanup.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed by `cleanup`
     while data := stdin.read(1 << 20):

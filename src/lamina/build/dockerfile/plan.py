@@ -6,12 +6,14 @@ looked at, so an unused stage with a bad image does no harm (D46).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from lamina.build.dockerfile.binding import BoundStage, Graph, ImageRef, ScratchRef, SourceRef, StageRef
+from lamina.build.dockerfile.checks import check_base_platform, check_ignored
 from lamina.build.dockerfile.errors import DockerfileError, located
 from lamina.build.dockerfile.history import StepHistory
+from lamina.build.dockerfile.ignore import IgnoreMatcher
 from lamina.build.dockerfile.lint import Linter
 from lamina.build.dockerfile.state import BaseState, StageResult, evaluate
 from lamina.build.dockerfile.steps import AddStep, CopyStep, MetaStep, RunStep, Step, WorkdirStep
@@ -91,6 +93,7 @@ def make_plan(
     *,
     defaults: RunDefaults | None = None,
     linter: Linter | None = None,
+    ignore: IgnoreMatcher | None = None,
 ) -> Plan:
     """Plan the target stage of a bound file.
 
@@ -99,11 +102,12 @@ def make_plan(
         resolve: answers which image a name means; called once for each name and platform.
         defaults: for RUN steps.
         linter: takes warnings.
+        ignore: the context's rules, for warnings about sources that they hide.
 
     Raises:
         DockerfileError: an instruction cannot be expanded, or asks for what this builder does not do.
     """
-    planner = _Planner(graph, resolve, defaults or RunDefaults(), linter or Linter())
+    planner = _Planner(graph, resolve, defaults or RunDefaults(), linter or Linter(), ignore)
     stage = planner.stage(graph.target)
     return Plan(stage.tree, stage.base, stage.result, stage.history, stage.platform)
 
@@ -120,7 +124,15 @@ class _Planned:
 
 
 class _Planner:
-    def __init__(self, graph: Graph, resolve: ImageResolver, defaults: RunDefaults, linter: Linter) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        resolve: ImageResolver,
+        defaults: RunDefaults,
+        linter: Linter,
+        ignore: IgnoreMatcher | None,
+    ) -> None:
+        self._ignore = ignore
         self._graph, self._resolve, self._defaults, self._linter = graph, resolve, defaults, linter
         self._source = graph.file.dockerfile.source
         self._stages: dict[int, _Planned] = {}
@@ -159,6 +171,7 @@ class _Planner:
             return _Planned(scratch, None, empty, (), platform)
         if isinstance(bound.base, ImageRef):
             image = self._image(bound.base, platform)
+            check_base_platform(bound.stage.from_, image.title, platform, image.config.platform, self._linter)
             tree = self._vertex(image.title, definitions.BaseTree(image.chain_id), (), bound.stage.from_.range)
             return _Planned(tree, image, empty, (), image.config.platform)
         raise DockerfileError(f"named context {bound.base.name!r} cannot be a base", hint=_LATER)
@@ -216,6 +229,8 @@ class _Planner:
     def _copy(self, step: CopyStep, tree: Vertex, bound: BoundStage, name: str) -> Vertex:
         if step.documents:
             raise DockerfileError("a heredoc is not supported", hint=_LATER)
+        if step.source is None:
+            self._check_ignored(step, step.sources)
         copy = definitions.Copy(
             sources=step.sources,
             dest=step.dest,
@@ -233,6 +248,7 @@ class _Planner:
             raise DockerfileError("a heredoc is not supported", hint=_LATER)
         if remote := [source.text for source in step.sources if source.kind != "local"]:
             raise DockerfileError(f"ADD from a remote source ({remote[0]}) is not supported", hint=_LATER)
+        self._check_ignored(step, [source.text for source in step.sources])
         copy = definitions.Copy(
             sources=tuple(source.text for source in step.sources),
             dest=step.dest,
@@ -242,6 +258,10 @@ class _Planner:
             unpack=step.unpack is not False,
         )
         return self._vertex(name, copy, (tree, self._context()), step.range)
+
+    def _check_ignored(self, step: CopyStep | AddStep, sources: Sequence[str]) -> None:
+        if self._ignore is not None:
+            check_ignored(step.instruction, sources, self._ignore, self._linter)
 
     def _context(self) -> Vertex:
         return self._vertex("[internal] load build context", definitions.ContextTree(CONTEXT), (), None)

@@ -1,24 +1,22 @@
 """Export a tree as an image of the local store: layers named by their diffIDs, a config, and names that point at it.
 
-The layers are those snapshots that the build put on top of its base. Their tars are made only to be hashed; the store
-makes them again, byte for byte, when somebody wants the blob.
+The layers are those snapshots that the build put on top of its base.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from lamina.build.dockerfile.history import StepHistory
 from lamina.build.dockerfile.plan import Plan
-from lamina.build.exporters.squash import merge, squashed_history
-from lamina.build.ops.results import Tree, Trees
+from lamina.build.exporters.digests import LayerDigests
+from lamina.build.ops.results import Result, Tree, Trees
+from lamina.build.solver.protocols import Cache
 from lamina.errors import Internal
 from lamina.spec.config import History, ImageConfig
 from lamina.spec.digest import Digest
 from lamina.spec.reference import Reference
 from lamina.store.leases import Lease
-from lamina.store.packing import layer_diff_id
 from lamina.store.records import ImageRecord
 from lamina.store.snapshots.values import Snapshot
 from lamina.store.store import Store
@@ -42,7 +40,24 @@ class ImageExport:
     squash: bool = False
 
 
-def export_image(store: Store, trees: Trees, plan: Plan, tree: Tree, export: ImageExport, lease: Lease) -> ImageRecord:
+@dataclass(frozen=True, slots=True)
+class ExportMeans:
+    """What an export works with.
+
+    Attributes:
+        trees: where a squashed tree is made.
+        digests: of the layers.
+        cache: remembers squashed trees.
+    """
+
+    trees: Trees
+    digests: LayerDigests
+    cache: Cache[Result]
+
+
+def export_image(
+    store: Store, means: ExportMeans, plan: Plan, tree: Tree, export: ImageExport, lease: Lease
+) -> ImageRecord:
     """Make the image durable and visible, in one step at the end.
 
     Raises:
@@ -50,27 +65,24 @@ def export_image(store: Store, trees: Trees, plan: Plan, tree: Tree, export: Ima
     """
     base = plan.base.config if plan.base is not None else None
     own = new_snapshots(store, tree, base)
-    diff_ids = _diff_ids(store, own)
+    diff_ids = means.digests.get([snapshot.key for snapshot in own])
     config = _config(plan, base, own, diff_ids, export)
     if export.squash and len(own) > 1:
-        merged = merge(store, trees, own)
-        history = squashed_history(config, base, export.epoch or merged.created_at)
-        own, diff_ids = [merged], _diff_ids(store, [merged])
+        from lamina.build.exporters.squash import merged, squashed_history
+
+        one = merged(store, means.trees, means.cache, own)
+        history = squashed_history(config, base, export.epoch or one.created_at)
+        own, diff_ids = [one], means.digests.get([one.key])
         config = config.edit(diff_ids=(*_below(base), *diff_ids), history=history)
     store.snapshots.sync()
     for count, snapshot in enumerate(own, start=1):
-        store.layers.register((*_below(base), *diff_ids[:count]), snapshot.key)
+        if store.layers.diff_id_of_snapshot(snapshot.key) is None:
+            store.layers.register((*_below(base), *diff_ids[:count]), snapshot.key)
     return store.images.put(config, tags=export.tags, lease=lease)
 
 
 def _below(base: ImageConfig | None) -> tuple[Digest, ...]:
     return base.diff_ids if base is not None else ()
-
-
-def _diff_ids(store: Store, own: list[Snapshot]) -> tuple[Digest, ...]:
-    """Hashing lets go of the interpreter, so layers are packed side by side."""
-    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="diffid") as pool:
-        return tuple(pool.map(lambda snapshot: diff_id_of(store, snapshot), own))
 
 
 def new_snapshots(store: Store, tree: Tree, base: ImageConfig | None) -> list[Snapshot]:
@@ -84,12 +96,6 @@ def new_snapshots(store: Store, tree: Tree, base: ImageConfig | None) -> list[Sn
             break
         own.append(snapshot)
     return own[::-1]
-
-
-def diff_id_of(store: Store, snapshot: Snapshot) -> Digest:
-    """The diffID of a snapshot's layer: remembered, or made by packing it."""
-    known = store.layers.diff_id_of_snapshot(snapshot.key)
-    return known if known is not None else layer_diff_id(store.snapshots.changes(snapshot.key))[0]
 
 
 def _config(

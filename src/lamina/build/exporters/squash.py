@@ -5,7 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 
-from lamina.build.ops.results import Trees
+from lamina.build.ops.results import Result, Tree, Trees
+from lamina.build.solver.cachekey import make_key
+from lamina.build.solver.protocols import Cache
 from lamina.layer.apply import WhiteoutMode, apply_layer
 from lamina.spec.config import History, ImageConfig
 from lamina.store.packing import pack_layer
@@ -14,15 +16,24 @@ from lamina.store.store import Store
 from lamina.values import replace
 
 
-def merge(store: Store, trees: Trees, own: Sequence[Snapshot]) -> Snapshot:
-    """One snapshot with the changes of several, on what the first of them stands on."""
+def merged(store: Store, trees: Trees, cache: Cache[Result], own: Sequence[Snapshot]) -> Snapshot:
+    """One snapshot with the changes of several (bottom first), on what the first of them stands on.
+
+    It is cached like a step: the same layers squashed again are the same image again.
+    """
+    key = make_key("squash", *(snapshot.key for snapshot in own))
+    known = cache.get(key)
+    if known is not None and isinstance(known[1], Tree) and known[1].snapshot is not None:
+        return store.snapshots.stat(known[1].snapshot)
     with trees.draft(own[0].parent) as draft:
         for snapshot in own:
             with tempfile.TemporaryFile(dir=store.root) as spool:
                 pack_layer(store.snapshots.changes(snapshot.key), spool.write)
                 spool.seek(0)
                 apply_layer(spool, draft.root, whiteouts=WhiteoutMode.REMOVE)
-        return store.snapshots.stat(draft.commit())
+        made = draft.commit()
+    cache.put(key, (), Tree(made))
+    return store.snapshots.stat(made)
 
 
 def squashed_history(config: ImageConfig, base: ImageConfig | None, created: str) -> tuple[History, ...]:

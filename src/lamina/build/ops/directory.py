@@ -12,7 +12,6 @@ from lamina.build.ops.results import Result, Tree, Trees
 from lamina.build.solver.cachekey import make_key
 from lamina.build.solver.protocols import Work
 from lamina.errors import Internal
-from lamina.runtime import rootfs, users
 from lamina.spec.digest import Digest
 from lamina.values import dataclass
 
@@ -44,6 +43,8 @@ class MakeDirectoryOp:
 
 def make_directory(root: str, path: str, user: str, time_ns: int) -> None:
     """Make a directory and its parents; times do not depend on the moment of the build."""
+    from lamina.runtime import rootfs, users  # only when something runs
+
     owner = users.resolve(root, user)
     stubs = rootfs.missing_stubs(root, [path])
     with rootfs.opened(root) as root_fd:
@@ -55,6 +56,8 @@ def make_directory(root: str, path: str, user: str, time_ns: int) -> None:
 
 
 def _set_time(root_fd: int, path: str, time_ns: int) -> None:
+    from lamina.runtime import rootfs
+
     fd = rootfs.open_path(root_fd, path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.utime(fd, ns=(time_ns, time_ns))

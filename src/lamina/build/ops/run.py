@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Event
-from typing import Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from lamina.build.graph.definitions import Exec
 from lamina.build.ops.results import Result, Tree, Trees
 from lamina.build.solver.cachekey import make_key
 from lamina.build.solver.protocols import Work
 from lamina.errors import Internal, Invalid
-from lamina.runtime.bundle import DEFAULT_SHM
-from lamina.runtime.executor import ExecRequest, OutputSink, Stream
 from lamina.spec.digest import Digest
 from lamina.values import dataclass
+
+if TYPE_CHECKING:
+    from lamina.runtime.executor import ExecRequest, OutputSink, Stream
 
 _STREAMS = {"stdout": 1, "stderr": 2}
 
@@ -64,6 +65,9 @@ class RunOp:
         Raises:
             CommandFailed: with its exit code.
         """
+        from lamina.runtime.bundle import DEFAULT_SHM  # only when something runs
+        from lamina.runtime.executor import ExecRequest
+
         parent = cast("Tree", inputs[0])
         run = self.definition
 

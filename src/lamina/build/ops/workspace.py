@@ -7,8 +7,6 @@ committed without syncing each; the exporter, and a failing build's end, sync on
 from __future__ import annotations
 
 import os
-import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -31,7 +29,7 @@ class StoreTrees:
     @contextmanager
     def draft(self, parent: str | None) -> Iterator[Draft]:
         """A writable tree on top of a snapshot; dropped unless committed."""
-        key, name = f"build-draft-{uuid.uuid4().hex}", f"build-{uuid.uuid4().hex}"
+        key, name = f"build-draft-{os.urandom(16).hex()}", f"build-{os.urandom(16).hex()}"
         self._snapshots.prepare(key, parent, lease=self._lease)
         committed = False
         with ExitStack() as mount:
@@ -55,6 +53,8 @@ class StoreTrees:
     def view(self, snapshot: str | None) -> Iterator[str]:
         """A snapshot's tree to read, as a directory; many views of one tree may be open at once."""
         if snapshot is None:
+            import tempfile  # rare, and slow to import
+
             with tempfile.TemporaryDirectory(prefix="lamina-scratch-") as empty:
                 os.chmod(empty, 0o755)
                 yield empty
@@ -63,7 +63,7 @@ class StoreTrees:
         if plain is not None:
             yield plain
             return
-        key = f"build-view-{uuid.uuid4().hex}"
+        key = f"build-view-{os.urandom(16).hex()}"
         self._snapshots.view(key, snapshot, lease=self._lease)
         try:
             with self._snapshots.mounted(key, readonly=True) as root:

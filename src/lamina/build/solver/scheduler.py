@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from lamina.build.graph.vertex import Vertex
+from lamina.build.solver.future import Future, answer_into
 from lamina.build.solver.protocols import Cache, Observer, Op, Solved, Work
 from lamina.errors import Cancelled, Internal
 from lamina.spec.digest import Digest
@@ -40,6 +40,8 @@ class Scheduler(Generic[R]):
         observer: is told what happens.
         parallel: how many operations may execute at once.
         use_cache: False runs everything (`--no-cache`), though results are still recorded.
+        cancelled: stops everything when set.
+        made: is given every result that was really made, as soon as it is there.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class Scheduler(Generic[R]):
         parallel: int = 8,
         use_cache: bool = True,
         cancelled: threading.Event | None = None,
+        made: Callable[[Vertex, R], None] = lambda _vertex, _result: None,
     ) -> None:
         self._resolve, self._cache, self._observer = resolve, cache, observer
         self._slots = threading.BoundedSemaphore(parallel)
         self._use_cache = use_cache
         self._cancelled = cancelled or threading.Event()
+        self._made = made
         self._lock = threading.Lock()
         self._states: dict[Digest, _State[R]] = {}
 
@@ -187,6 +191,7 @@ class Scheduler(Generic[R]):
                 self._cancelled.set()
                 raise
         self._observer.finished(vertex, None)
+        self._made(vertex, result)
         return Solved(key.key, result, cached=False)
 
     def _work(self, vertex: Vertex) -> Work:
@@ -220,13 +225,12 @@ class _State(Generic[R]):
 def _spawn(future: Future[T], work: Callable[[], T], vertex: Vertex) -> Future[T]:
     """Answer a future from a thread of its own: vertices mostly wait for each other, a pool would deadlock."""
 
-    def run() -> None:
+    def run() -> T:
         try:
-            future.set_result(work())
-        except VertexFailed as error:
-            future.set_exception(error)
+            return work()
+        except VertexFailed:
+            raise
         except BaseException as error:
-            future.set_exception(VertexFailed(vertex, error))
+            raise VertexFailed(vertex, error) from error
 
-    threading.Thread(target=run, name=f"solve {vertex.name}", daemon=True).start()
-    return future
+    return answer_into(future, run, f"solve {vertex.name}")
