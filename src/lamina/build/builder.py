@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -167,7 +167,7 @@ class Builder:
         cache = LocalCache(store.db)
         seconds = CONTEXT_TIME if request.source_date_epoch is None else request.source_date_epoch
         means = Means(
-            trees=StoreTrees(store.snapshots, lease),
+            trees=StoreTrees(store.snapshots, lease, store.reserve),
             runner=self._runner,
             snapshot_of=lambda chain_id: store.layers.get(chain_id).snapshot,
             open_context=lambda: SourceTree(request.context, request.ignore),
@@ -200,13 +200,20 @@ class Builder:
                 sink(VertexProgress(_EXPORTING, f"writing image {image.id}", done=True))
                 for tag in request.export.tags:
                     sink(VertexProgress(_EXPORTING, f"naming to {tag}", done=True))
-                return image
-        finally:
-            # Also after a failure: the steps that succeeded need not run again.
-            diff_ids.drain()
-            digests.flush()
-            store.snapshots.sync()
-            cache.flush()
+        except BaseException:
+            # The steps that succeeded need not run again; but why this one failed matters more than that.
+            with suppress(LaminaError):
+                self._keep(diff_ids, digests, cache)
+            raise
+        self._keep(diff_ids, digests, cache)
+        return image
+
+    def _keep(self, diff_ids: LayerDigests, digests: StatCache, cache: LocalCache) -> None:
+        """Make what was learned durable, trees before the records that name them."""
+        diff_ids.drain()
+        digests.flush()
+        self._store.snapshots.sync()
+        cache.flush()
 
     def _failure(self, failure: VertexFailed, transcript: Transcript, dockerfile: Dockerfile | None) -> LaminaError:
         if isinstance(failure.cause, Cancelled):

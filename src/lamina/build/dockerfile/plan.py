@@ -19,7 +19,7 @@ from lamina.build.dockerfile.state import BaseState, StageResult, evaluate
 from lamina.build.dockerfile.steps import AddStep, CopyStep, MetaStep, RunStep, Step, WorkdirStep
 from lamina.build.graph import definitions
 from lamina.build.graph.vertex import Vertex
-from lamina.errors import NotFound
+from lamina.errors import Cancelled, LaminaError
 from lamina.spec.config import ImageConfig, RunConfig
 from lamina.spec.digest import Digest, chain_ids
 from lamina.spec.platform import Platform
@@ -181,9 +181,12 @@ class _Planner:
         if key not in self._images:
             try:
                 self._images[key] = self._resolve(reference, platform)
-            except NotFound as error:
+            except Cancelled:
+                raise
+            except LaminaError as error:
                 # The place belongs to it: users look for the line that names a missing image.
-                raise DockerfileError(f"failed to resolve source metadata for {error.message}") from error
+                what = f"failed to resolve source metadata for {reference.reference}: {error.message}"
+                raise DockerfileError(what, hint=error.hint) from error
         return self._images[key]
 
     def _label(self, bound: BoundStage, number: int, total: int) -> str:

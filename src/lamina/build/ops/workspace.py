@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from lamina.build.ops.results import Draft
+from lamina.errors import LaminaError
 from lamina.store.leases import Lease
+from lamina.store.reserve import Reserve
 from lamina.store.snapshots.snapshotter import Snapshotter
 
 
@@ -21,10 +23,11 @@ class StoreTrees:
     Args:
         snapshots: the store's.
         lease: holds every tree until the build has ended.
+        reserve: given up while a tree is dropped, which must work on a full disk, too (F6).
     """
 
-    def __init__(self, snapshots: Snapshotter, lease: Lease) -> None:
-        self._snapshots, self._lease = snapshots, lease
+    def __init__(self, snapshots: Snapshotter, lease: Lease, reserve: Reserve) -> None:
+        self._snapshots, self._lease, self._reserve = snapshots, lease, reserve
 
     @contextmanager
     def draft(self, parent: str | None) -> Iterator[Draft]:
@@ -47,7 +50,9 @@ class StoreTrees:
             finally:
                 mount.close()
                 if not committed:
-                    self._snapshots.remove(key)
+                    # What went wrong before is what the user needs to hear; the collector tries again.
+                    with suppress(LaminaError), self._reserve.released():
+                        self._snapshots.remove(key)
 
     @contextmanager
     def view(self, snapshot: str | None) -> Iterator[str]:

@@ -1,0 +1,51 @@
+"""Builds on a real store; at the end of each test nothing of them may be left on the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lamina.linux.mounts import Unmount, mount_points
+from lamina.testing.builds import Workshop
+from lamina.testing.fake_runtime import why_no_containers
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    reason = why_no_containers()
+    for item in items:
+        if here not in Path(item.path).parents:
+            continue
+        if item.get_closest_marker("runtime") and reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
+        if item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture
+def make_workshop(tmp_path: Path) -> Iterator[Callable[..., Workshop]]:
+    """Makes stores below the test's directory, each with the image `base` unless told otherwise."""
+    made: list[Workshop] = []
+
+    def make(name: str = "store", *, base: bool = True, env: dict[str, str] | None = None) -> Workshop:
+        workshop = Workshop(tmp_path, name, env)
+        made.append(workshop)
+        if base:
+            workshop.import_base()
+        return workshop
+
+    yield make
+    left = mount_points(str(tmp_path))
+    for point in reversed(left):
+        Unmount(point, detach=True).execute()
+    for workshop in made:
+        workshop.close()
+    assert not left, f"a build left mounts: {left}"
+
+
+@pytest.fixture
+def workshop(make_workshop: Callable[..., Workshop]) -> Workshop:
+    return make_workshop()
