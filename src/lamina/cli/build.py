@@ -74,7 +74,8 @@ def build(ctx: Context, flags: BuildFlags) -> int | None:
         _write_id(ctx.path(flags.iidfile), image)
     if flags.quiet or mode == "quiet":
         ctx.stdout.write(f"{image}\n")
-    _report_warnings(ctx, built)
+    else:
+        _report_warnings(ctx, built)
     return None
 
 

@@ -14,7 +14,8 @@ A session file is read by people first. Line by line:
     ;; a remark
 
 Placeholders: `<id>` 12 hex digits, `<sha256>` 64, `<size>` (`168MB`), `<age>` (`2 hours ago`), `<number>`,
-`<word>` (no blank), `<*>` (anything). Two or more blanks match any run of them, because the width of a table depends on what is in it.
+`<word>` (no blank), `<*>` (anything). Two or more blanks match any run of them, because the width of a table depends
+on what is in it.
 """
 
 from __future__ import annotations
