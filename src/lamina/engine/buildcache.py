@@ -86,7 +86,7 @@ class BuildCache:
             return CachePruned((), 0)
         with self._engine.store.db.write() as connection:
             connection.executemany("DELETE FROM build_cache WHERE snapshot = ?", [(key,) for key in doomed])
-        return CachePruned(tuple(doomed), self._engine.store.collector.collect().bytes)
+        return CachePruned(tuple(doomed), self._engine.images.collect())
 
     @staticmethod
     def _goes(record: CacheRecord, filters: Filters, until: datetime | None, *, all: bool) -> bool:

@@ -300,7 +300,7 @@ class Images:
         """
         removed = self._store.removal.remove(name, force=force, prune=prune, running=self._running)
         if any(line.deleted for line in removed):
-            self._store.collector.collect()
+            self.collect()
         return removed
 
     def prune(self, filters: Pairs = (), *, all: bool = False) -> Pruned:
@@ -320,7 +320,13 @@ class Images:
             and (record.dangling or not dangling_only)
         ]
         removed = self._store.removal.prune(_children_first(records), untag=not dangling_only, running=self._running)
-        return Pruned(tuple(removed), self._store.collector.collect().bytes)
+        return Pruned(tuple(removed), self.collect())
+
+    def collect(self) -> int:
+        """Frees what nothing needs any more; returns the bytes of disk."""
+        # The collector sweeps under the lock that choosing a new store's driver takes: choose first.
+        _ = self._store.snapshots
+        return self._store.collector.collect().bytes
 
     def _running(self, container: str) -> bool:
         from lamina.runtime.state import Containers, NoSuchContainer

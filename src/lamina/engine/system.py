@@ -164,13 +164,12 @@ class System:
         gone: tuple[str, ...] = ()
         freed = 0
         # A noun without objects is not even imported.
-        nouns: Any = self._engine
         if self._count("containers"):
-            pruned = nouns.containers.prune(pairs)
-            containers, freed = tuple(pruned.removed), freed + pruned.bytes
+            pruned = self._engine.containers.prune(pairs)
+            containers, freed = pruned.ids, freed + pruned.bytes
         if volumes and self._count("volumes"):
-            dropped = nouns.volumes.prune(tuple(pair for pair in pairs if pair[0] != "until"))
-            gone, freed = tuple(dropped.removed), freed + dropped.bytes
+            dropped = self._engine.volumes.prune(tuple(pair for pair in pairs if pair[0] != "until"))
+            gone, freed = dropped.names, freed + dropped.bytes
         images = self._engine.images.prune(pairs, all=all)
         # Labels are an image's and a container's; build cache has none, so that a label filter spares it.
         cache = self.cache.prune(tuple(pair for pair in pairs if pair[0] == "until"), all=all)
@@ -193,7 +192,7 @@ class System:
         try:
             report = self._engine.store.fsck.run(repair=repair, content=content, report=progress)
             if repair:
-                self._engine.store.collector.collect()
+                self._engine.images.collect()
             return report
         except DamagedDatabase as error:
             if not repair:
