@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import signal as signals
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lamina.engine.engine import Engine
+    from lamina.engine.filters import Pairs
     from lamina.engine.transfer import Policy
     from lamina.runtime.execs import Execs
     from lamina.runtime.logs import LogEntry
@@ -70,6 +71,14 @@ class NewContainer:
     platform: Platform | None = None
     policy: Policy = "missing"
     streams: tuple[str, ...] = ("stdout", "stderr")
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedContainers:
+    """What a prune did: ids that are gone, and bytes of content that were theirs."""
+
+    ids: tuple[str, ...]
+    bytes: int
 
 
 class Containers:
@@ -247,6 +256,89 @@ class Containers:
         if wanted == record.name:
             raise Invalid("Renaming a container with the same name as its current name")
         self.supervisor.rename(record.id, wanted)
+
+    def inspect(self, name: str, *, size: bool = False) -> dict[str, Any]:
+        """Docker's JSON object of a container; with `size`, the bytes of its layer are counted.
+
+        Raises:
+            NoSuchContainer, AmbiguousContainer: none fits, or several.
+        """
+        from lamina.engine.container_inspection import container_json
+
+        return container_json(self._engine, self.supervisor.find(name), size=size)
+
+    def processes(self, name: str, arguments: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+        """The processes of a running container, as the host's ps(1) tells: titles, and a row for each.
+
+        Args:
+            name: of the container, or its id.
+            arguments: for ps; `-ef` when there are none.
+
+        Raises:
+            NoSuchContainer: none fits.
+            WrongState: it does not run.
+            Invalid: ps refuses its arguments, or leaves the PID column out.
+        """
+        from lamina.engine.processes import processes
+
+        record = self.supervisor.find(name)
+        if not record.state.running:
+            raise WrongState(f"container {record.id} is not running", record.id, record.state.status)
+        return processes(record.state.pid, arguments)
+
+    def prune(self, filters: Pairs = ()) -> PrunedContainers:
+        """Removes every container that does not run.
+
+        Raises:
+            InvalidFilter, InvalidMoment: malformed filters; there are `label label! until`.
+        """
+        from lamina.engine.filters import Filters
+        from lamina.engine.listing import labels_of, size_of
+        from lamina.spec.timestamp import parse_rfc3339
+
+        chosen = Filters(filters, {"label", "label!", "until"})
+        until = chosen.until(self._engine.clock())
+        ids, size = [], 0
+        for record in self.supervisor.all():
+            if record.state.running or record.state.status in {"restarting", "removing"}:
+                continue
+            if not chosen.labels(labels_of(record, ContainerOptions.from_json(record.options))):
+                continue
+            if until is not None and parse_rfc3339(record.created_at) >= until:
+                continue
+            own = size_of(self._engine, record).own
+            try:
+                self.supervisor.remove(record.id)
+            except (NoSuchContainer, WrongState):
+                continue  # gone, or started, meanwhile
+            ids.append(record.id)
+            size += own
+        return PrunedContainers(tuple(ids), size)
+
+    def update(self, name: str, changes: Mapping[str, Any]) -> None:
+        """Changes limits and the restart policy, of a running container at once.
+
+        Args:
+            name: of the container, or its id.
+            changes: members of `ContainerOptions`.
+
+        Raises:
+            NoSuchContainer: none fits.
+            Invalid: the policy does not go with `--rm`, or the kernel refuses a limit.
+        """
+        from lamina.engine.limits import apply_limits
+        from lamina.runtime import host as host_module
+        from lamina.runtime import oci
+
+        record = self.supervisor.find(name)
+        options = replace(ContainerOptions.from_json(record.options), **changes)
+        if options.auto_remove and options.restart.name != "no":
+            raise Invalid("Restart policy cannot be updated because AutoRemove is enabled for the container")
+        limits = {key: value for key, value in changes.items() if key != "restart"}
+        if limits and record.state.running:
+            runtime = oci.choose(self.supervisor.paths.run_root, options.runtime, cgroups=host_module.cgroup_mode())
+            apply_limits(runtime, record, options, limits)
+        self.supervisor.containers.edit(record.id, lambda each: replace(each, options=options.to_json()))
 
     def logs(
         self,

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from lamina.engine.commits import Commits
     from lamina.engine.containers import Containers
     from lamina.engine.images import Images
+    from lamina.engine.networks import Networks
     from lamina.engine.system import System
     from lamina.engine.transfer import Transfer
     from lamina.engine.volumes import Volumes
-    from lamina.runtime.network.bridge import Networks
+    from lamina.runtime.network.bridge import Networks as Bridges
     from lamina.runtime.paths import RuntimePaths
     from lamina.store.store import Store
 
@@ -73,11 +74,11 @@ class Engine:
         return RuntimePaths(self.settings.root, self.settings.run_root, self.store.db.path)
 
     @cached_property
-    def bridges(self) -> Networks:
+    def bridges(self) -> Bridges:
         """The bridge networks that containers and build steps join."""
-        from lamina.runtime.network.bridge import Networks
+        from lamina.runtime.network.bridge import Networks as Bridges
 
-        return Networks(self.store.db, self.runtime_paths, lambda: rfc3339(self.clock()))
+        return Bridges(self.store.db, self.runtime_paths, lambda: rfc3339(self.clock()))
 
     @cached_property
     def accounts(self) -> Accounts:
@@ -134,6 +135,13 @@ class Engine:
         from lamina.engine.volumes import Volumes
 
         return Volumes(self)
+
+    @cached_property
+    def networks(self) -> Networks:
+        """Networks as users see them."""
+        from lamina.engine.networks import Networks
+
+        return Networks(self)
 
     @cached_property
     def system(self) -> System:

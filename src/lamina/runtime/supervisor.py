@@ -232,6 +232,26 @@ class Supervisor:
         self.finish(record.id)
         return self.containers.find(record.id)
 
+    @contextmanager
+    def file_system(self, name: str) -> Iterator[tuple[ContainerRecord, str]]:
+        """A container's root file system as a directory of the host, which stays for the block; it cannot start or end
+        meanwhile. Volumes are not in it.
+
+        Raises:
+            NoSuchContainer: none fits.
+        """
+        record = self.find(name)
+        with self._lock(record.id):
+            record = self.containers.find(record.id)
+            if record.state.running:
+                yield record, rootfs_mount.path_of(record.rootfs)
+                return
+            root = rootfs_mount.mount(record.rootfs)
+            try:
+                yield record, root
+            finally:
+                rootfs_mount.unmount(record.rootfs)
+
     # -- start ---------------------------------------------------------------------------------------------------
 
     def start(
