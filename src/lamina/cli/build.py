@@ -68,7 +68,7 @@ def build(ctx: Context, flags: BuildFlags) -> int | None:
             except BuildFailed as error:
                 failure = error
     if failure is not None:
-        return _report_failure(ctx, failure, shown=not (flags.quiet or mode == "quiet"))
+        return _report_failure(ctx, failure)
     image = str(built.image.id)
     if flags.iidfile:
         _write_id(ctx.path(flags.iidfile), image)
@@ -155,17 +155,11 @@ def _interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _report_failure(ctx: Context, failure: BuildFailed, *, shown: bool) -> int:
-    """The step's last output unless the transcript showed it, the marked lines, one line on what went wrong (D49)."""
+def _report_failure(ctx: Context, failure: BuildFailed) -> int:
+    """The marked lines and one line on what went wrong (D49); the transcript has shown the output."""
     from lamina.cli.terminal import printable
 
     write = ctx.stderr.write
-    if failure.output and not shown:
-        lines = failure.output.rstrip("\n").split("\n")
-        write(f"------\n > {printable(failure.step)}:\n")
-        for line in lines[-80:]:
-            write(printable(line.rstrip("\r")) + "\n")
-        write("------\n")
     if failure.excerpt:
         write(failure.excerpt.rstrip("\n") + "\n")
     write(f"ERROR: {printable(failure.message, newlines=True)}\n")

@@ -265,3 +265,14 @@ class Workshop:
             BuildOptions(tags=tags, **options), events, stdin=io.BytesIO(stdin), cancelled=cancelled
         )
         return Outcome(built, events, self.engine)
+
+    def build_file(self, context: Path | str, dockerfile: str, *, stdin: bytes = b"") -> Outcome:
+        """Build with a context and a `-f` as a user writes them; relative ones are below the workshop's folder.
+
+        A Dockerfile of that name in the context is taken when there is none beside it.
+        """
+        if dockerfile and isinstance(context, Path) and (context / dockerfile).is_file():
+            dockerfile = str(context / dockerfile)
+        events = Events()
+        options = BuildOptions(context=str(context), cwd=str(self.folder), dockerfile=dockerfile, network="none")
+        return Outcome(self.engine.builds.build(options, events, stdin=io.BytesIO(stdin)), events, self.engine)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from lamina.build.ops.results import Result, Tree
@@ -17,7 +17,7 @@ from lamina.spec.timestamp import rfc3339, utc_now
 from lamina.store.db import Database
 
 _FIND: Final = """
-    SELECT cache.snapshot, cache.doc FROM build_cache AS cache
+    SELECT cache.snapshot, cache.doc, cache.last_used_at FROM build_cache AS cache
     JOIN snapshots ON snapshots.key = cache.snapshot AND snapshots.kind = 'committed'
     WHERE cache.key = ?
 """
@@ -27,6 +27,9 @@ _RECORD: Final = """
     ON CONFLICT (key) DO UPDATE SET
         snapshot = excluded.snapshot, doc = excluded.doc, last_used_at = excluded.last_used_at, size = excluded.size
 """
+
+#: A use is not noted again this soon: a build that finds everything cached writes nothing.
+_FRESH: Final = timedelta(hours=1)
 
 
 class LocalCache:
@@ -52,8 +55,9 @@ class LocalCache:
             row = connection.execute(_FIND, (str(key),)).fetchone()
         if row is None:
             return None
-        with self._lock:
-            self._used.add(key)
+        if row[2] < rfc3339(self._clock() - _FRESH):
+            with self._lock:
+                self._used.add(key)
         return Digest.parse(row[1]), Tree(row[0])
 
     def put(self, key: Digest, aliases: Sequence[Digest], result: Result) -> None:
