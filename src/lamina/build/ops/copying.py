@@ -247,10 +247,16 @@ class _Copier:
         kind = stat.S_IFMT(entry.facts.st_mode)
         if kind == stat.S_IFSOCK:
             return  # a socket without its process is nothing; every archiver leaves it out
-        _clear(parent, name, path)
         if kind == stat.S_IFREG:
-            self._file(entry, parent, name)
-        elif kind == stat.S_IFLNK:
+            # Mostly there is nothing to make room for, and asking first would cost a call for every file.
+            try:
+                self._file(entry, parent, name)
+            except FileExistsError:
+                _clear(parent, name, path)
+                self._file(entry, parent, name)
+            return
+        _clear(parent, name, path)
+        if kind == stat.S_IFLNK:
             os.symlink(entry.readlink(), name, dir_fd=parent)
             self._dress_link(entry, parent, name)
         else:
