@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -273,3 +274,9 @@ def test_a_mount_left_by_a_killed_process_is_taken_away(overlay_store: Store) ->
 
 def _layers(store: Store, image: Digest) -> list[LayerRecord]:
     return [store.layers.get(chain_id) for _, chain_id in store.images.layers(image)]
+
+
+def test_a_store_that_never_held_a_tree_can_be_collected(tmp_path: Path) -> None:
+    # Collecting and choosing the storage driver of a new store share a lock; once it was waited for forever.
+    with Store.open(str(tmp_path / "new")) as new:
+        assert new.collector.collect().left == ()

@@ -14,7 +14,7 @@ from lamina.spec.digest import Digest
 from lamina.store.db import DamagedDatabase
 from lamina.store.records import ImageRecord
 from lamina.store.store import Store
-from lamina.testing.store_images import Served, pull, tar
+from lamina.testing.store_images import Served, config_of, pull, tar
 
 GOOD = tar(("good", b"1" * 5000))
 BAD = tar(("bad", b"2" * 5000))
@@ -214,3 +214,16 @@ def test_a_damaged_index_is_set_aside_and_made_again(store: Store, images: tuple
     with Store.open(store.root) as again:
         assert {each.id for each in again.images.all()} == {image.id for image in images}
         assert again.fsck.run().findings == ()
+
+
+def test_an_image_that_never_had_a_manifest_comes_back_too(
+    store: Store, images: tuple[ImageRecord, ImageRecord]
+) -> None:
+    # F5: built, committed and imported images have none until they are pushed
+    built = store.images.put(config_of([Served(GOOD)], made="here"))
+    store.close()
+    os.unlink(store.paths.database)
+    with Store.open(store.root) as again:
+        assert {each.id for each in again.images.all()} == {built.id, *(image.id for image in images)}
+        again.collector.collect()
+        assert again.images.config(built.id).config.labels == {"made": "here"}

@@ -324,8 +324,6 @@ class Images:
 
     def collect(self) -> int:
         """Frees what nothing needs any more; returns the bytes of disk."""
-        # The collector sweeps under the lock that choosing a new store's driver takes: choose first.
-        _ = self._store.snapshots
         return self._store.collector.collect().bytes
 
     def _running(self, container: str) -> bool:

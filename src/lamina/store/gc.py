@@ -130,9 +130,11 @@ class Collector:
                 left.append(f"snapshot directory {directory}: {error.message}")
         if gone:
             self._snapshots().swept(gone)
+        # Made before the lock is taken: choosing a new store's driver takes the same one.
+        snapshots = self._snapshots()
         with self._locks.attempt("probe", "") as held:
             if held:
-                freed += self._snapshots().sweep_probes()
+                freed += snapshots.sweep_probes()
         return len(gone), freed, left
 
     def _sweep_partials(self, kept: timedelta | None) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Make a lost index again from what lies on disk (F5).
 
-Blobs are taken in as they are (`fsck` checks them). Trees carry a description each. An image is back when its config, a
-manifest that names it and all its layers are; names are not on disk and come back by pulling or tagging again.
+Blobs are taken in as they are (`fsck` checks them). Trees carry a description each. An image is back when its config
+and all its layers are, with the manifests that name it; names are not on disk and come back by pulling or tagging.
 Directories without a readable description stay where they are, unknown; `fsck` names them.
 """
 
@@ -125,6 +125,24 @@ def _images(connection: sqlite3.Connection, documents: dict[Digest, bytes], now:
                 _layer_blobs(connection, manifest, config, now)
                 back.append(f"image {image}")
         except (LaminaError, KeyError):
+            continue
+    return back + _unpublished(connection, documents, now)
+
+
+def _unpublished(connection: sqlite3.Connection, documents: dict[Digest, bytes], now: str) -> list[str]:
+    """Images built, committed or imported here that never had a manifest: configs whose layers are all here."""
+    back: list[str] = []
+    for digest, data in documents.items():
+        if b'"rootfs"' not in data:
+            continue
+        if connection.execute("SELECT 1 FROM images WHERE id = ?", (str(digest),)).fetchone() is not None:
+            continue
+        try:
+            config = ImageConfig.parse(data)
+            if config.diff_ids:
+                insert_image(connection, config, digest, None, now)
+                back.append(f"image {digest}")
+        except LaminaError:
             continue
     return back
 
