@@ -39,9 +39,12 @@ class Player:
             "NO_COLOR": "1",
             **env,
         }
+        if "PYTHONPATH" in os.environ:  # the shell's lamina is the one that this process imports
+            self.env["PYTHONPATH"] = os.environ["PYTHONPATH"]
         self.terminal = Terminal(str(home), self.env)
-        self._type(PROFILE.strip(), "")
+        self._inside = False
         self._broken = ""
+        self._type(PROFILE.strip(), "")
 
     def play(self, block: Block, skip: Callable[[str], object]) -> None:
         """Types a block's steps.
@@ -63,6 +66,10 @@ class Player:
             Path(self.terminal.cwd, step.file).write_text(fill_in(step.text, self.known))
             return
         text = fill_in(step.text, self.known)
+        if step.inside != self._inside:  # what is meant for a container must never reach this machine's shell
+            raise Mismatch(
+                f"line {step.line}: {text}\nthe prompt is {'a container' if self._inside else 'the shell'}'s"
+            )
         seen, status = self._type(text, text)
         try:
             self.known |= compare(step.shows, seen, self.known)
@@ -72,7 +79,9 @@ class Player:
             raise Mismatch(f"line {step.line}: {text}\n{error}") from None
 
     def _type(self, text: str, echo: str) -> tuple[list[str], int | None]:
-        return self.terminal.type(keys(text), echo=echo)
+        seen, status = self.terminal.type(keys(text), echo=echo)
+        self._inside = status is None
+        return seen, status
 
     def close(self) -> None:
         """Ends the shell, its background jobs and every container of the store; nothing stays mounted."""
