@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,9 +41,11 @@ class Output:
         return self.streams["stderr"].decode()
 
 
-@pytest.fixture
-def execute(rootfs: Path, run_root: Path):
-    executor = Executor(run_root)
+@pytest.fixture(params=["crun", "runc"])
+def execute(request: pytest.FixtureRequest, rootfs: Path, run_root: Path):
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    executor = Executor(run_root, runtime=request.param)
 
     def go(*argv: str, stdin=None, cancel=None, sink=None, **options):
         output = sink or Output()
@@ -57,6 +60,13 @@ def execute(rootfs: Path, run_root: Path):
 def test_exit_code_and_separate_streams(execute):
     code, output = execute("sh", "-c", "echo out; echo err >&2; exit 3")
     assert (code, output.out, output.err) == (3, "out\n", "err\n")
+
+
+def test_a_program_for_another_machine(execute, rootfs: Path):
+    (rootfs / "bin/foreign").write_bytes(b"\x7fELF of another kind")
+    (rootfs / "bin/foreign").chmod(0o755)
+    code, output = execute("/bin/foreign")
+    assert (code, output.err.strip().lower()) == (1, "exec /bin/foreign: exec format error")
 
 
 def test_death_by_signal_is_128_and_more(execute):

@@ -69,10 +69,37 @@ def test_the_runtimes_words_become_the_error(tmp_path: Path):
 @pytest.mark.skipif(not (shutil.which("crun") and shutil.which("runc")), reason="needs crun and runc")
 def test_crun_comes_first_where_it_works(tmp_path: Path):
     assert oci.choose(str(tmp_path), cgroups="v2").name == "crun"
-    assert oci.choose(str(tmp_path), cgroups="hybrid").name == "runc"
+    hybrid = oci.choose(str(tmp_path), cgroups="hybrid")
+    assert (hybrid.name, hybrid.hidden) == ("crun", ("/sys/fs/cgroup/unified",))
+    sharing = oci.Needs(shared_mounts=True)
+    assert oci.choose(str(tmp_path), cgroups="hybrid", needs=sharing).name == "runc"
+    assert oci.choose(str(tmp_path), cgroups="v2", needs=sharing).name == "crun"
     with pytest.raises(oci.RuntimeNotUsable, match="hybrid"):
-        oci.choose(str(tmp_path), "crun", cgroups="hybrid")
+        oci.choose(str(tmp_path), "crun", cgroups="hybrid", needs=sharing)
     assert host.cgroup_mode() in {"v1", "v2", "hybrid"}
+
+
+def test_a_container_keeps_the_runtime_that_has_it(tmp_path: Path):
+    binary = fake_runtime.write(tmp_path / "runtime", "fails")
+    assert oci.holding(str(tmp_path), "c1", cgroups="v2") is None
+    (tmp_path / "runc/c1").mkdir(parents=True)
+    found = oci.holding(str(tmp_path), "c1", str(binary), cgroups="v2")
+    assert found is not None
+    assert (found.name, found.path) == ("runc", str(binary))
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("executable file `x` not found in $PATH: No such file or directory", 'exec: "x": executable file not found in $PATH'),
+        ("executable file `/x` not found in $PATH: No such file or directory", 'exec: "/x": stat /x: no such file or directory'),
+        ("open executable: Operation not permitted", 'exec: "cmd": permission denied'),
+    ],
+)  # fmt: skip
+def test_crun_is_quoted_in_runcs_words(said: str, wanted: str):  # C13
+    error = oci.start_error(said, "cmd")
+    assert error.message == f"OCI runtime create failed: unable to start container process: {wanted}"
+    assert error.exit_code in {126, 127}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, Protocol, runtime_checkable
 
 from lamina.errors import Invalid
@@ -369,16 +369,22 @@ def execute_all(mounts: Iterable[Mount]) -> None:
         raise
 
 
-def mount_points(under: str = "/") -> list[str]:
+def mount_points(under: str = "/", types: Collection[str] = ()) -> list[str]:
     """Mount points at or below a directory, in mount order (proc_pid_mountinfo(5)); the last is to be unmounted first.
 
     A place mounted twice is listed twice.
+
+    Args:
+        under: the directory; "/" for all.
+        types: only of file systems of these types, when any are given.
     """
     prefix = under.rstrip("/") + "/"
     found: list[str] = []
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
         for line in table:
             point = _unescaped(line.split(" ", 5)[4])
+            if types and line.partition(" - ")[2].partition(" ")[0] not in types:
+                continue
             if point == under or point.startswith(prefix):
                 found.append(point)
     return found

@@ -120,7 +120,7 @@ def command(launch: Launch, gate: tuple[int, int] | None = None, *, attach: bool
     if path is None:
         raise NoConmon
     runtime = launch.runtime
-    real = [runtime.path, "--root", runtime.root]
+    real = runtime.argv()
     if gate is not None:
         real = ["/bin/sh", "-c", _GATE, *(f"/proc/self/fd/{fd}" for fd in gate), *real]
     argv = [
@@ -208,7 +208,7 @@ def start(
                 os.write(pipes.go_write, b"\n")
             said = _line(pipes.sync_read, deadline)
             child.wait(max(0.1, deadline - time.monotonic()))
-            return _judge(said), connection
+            return _judge(said, launch), connection
         except BaseException as error:
             if connection is not None:
                 connection.close()
@@ -293,7 +293,7 @@ def _line(fd: int, deadline: float) -> bytes:
     return first + newline
 
 
-def _judge(said: bytes) -> int:
+def _judge(said: bytes, launch: Launch) -> int:
     """The pid in conmon's answer, or its complaint as an error."""
     if not said:
         raise ConmonFailed("conmon ended without an answer")
@@ -304,7 +304,18 @@ def _judge(said: bytes) -> int:
         raise ConmonFailed(f"conmon's answer makes no sense: {said[:200]!r}") from None
     if pid > 0:
         return pid
-    raise oci.start_error(oci.last_words(message) or message.strip())
+    raise oci.start_error(oci.last_words(message) or message.strip(), _program(launch))
+
+
+def _program(launch: Launch) -> str:
+    """What should have run."""
+    path = launch.exec_spec or os.path.join(launch.directory, "config.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            spec = json.load(file)
+        return str(spec.get("process", spec)["args"][0])
+    except (OSError, ValueError, LookupError):
+        return ""
 
 
 def _kill(directory: str) -> None:

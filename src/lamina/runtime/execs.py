@@ -126,7 +126,10 @@ class Execs:
         attach: bool,
     ) -> Exec:
         paths = self._supervisor.paths
-        runtime = oci.choose(paths.run_root, container.runtime, cgroups=host_module.cgroup_mode())
+        cgroups = host_module.cgroup_mode()
+        runtime = oci.holding(paths.run_root, container_id, container.runtime, cgroups=cgroups)
+        if runtime is None:
+            raise WrongState(f"container {container_id} is not running", container_id, "exited")
         exec_id = secrets.token_hex(32)
         directory = os.path.join(paths.run(container_id), f"e{exec_id[:16]}")
         os.mkdir(directory, 0o700)

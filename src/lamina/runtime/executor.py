@@ -18,7 +18,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any, Final, Literal, Protocol
 
 from lamina.errors import Cancelled, Invalid, LaminaError
-from lamina.runtime import etcfiles, oci, process, rootfs, users
+from lamina.linux import mounts
+from lamina.runtime import etcfiles, oci, process, rootfs, seccomp_cache, users
 from lamina.runtime import host as host_module
 from lamina.runtime.bundle import (
     DEFAULT_PATH,
@@ -176,10 +177,20 @@ class Executor:
                 devices = host_module.devices() if request.privileged else []
                 spec = oci_spec(container, host, host_devices=devices, warn=self._warn)
                 with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as file:
-                    json.dump(spec, file)
+                    json.dump(seccomp_cache.applied(self._run_root, runtime, spec), file)
                 stubs = rootfs.missing_stubs(request.rootfs, mount_targets(container, host))
+                here = runtime.hiding(_foreign_mounts(request, attachment)) if runtime.hidden else runtime
                 try:
-                    return _foreground(runtime, container_id, bundle, on_output, stdin, cancel)
+                    return _foreground(
+                        here,
+                        container_id,
+                        bundle,
+                        request.argv[0],
+                        on_output,
+                        stdin,
+                        cancel,
+                        started=lambda: seccomp_cache.remember(self._run_root, runtime, container_id, spec),
+                    )
                 finally:
                     rootfs.remove_stubs(request.rootfs, stubs)
             finally:
@@ -286,13 +297,27 @@ def _etc_mounts(bundle: str, request: ExecRequest, attachment: Attachment) -> li
     return result
 
 
+def _foreign_mounts(request: ExecRequest, attachment: Attachment) -> list[str]:
+    """Root file systems and networks of others, which must not live on for as long as this command runs."""
+    wanted = [os.path.realpath(request.rootfs), attachment.namespace]
+    wanted += [os.path.realpath(mount.source) for mount in request.mounts if mount.source.startswith("/")]
+    return [
+        point
+        for point in mounts.mount_points(types=("overlay", "nsfs"))
+        if point != "/" and not any(path == point or path.startswith(point + "/") for path in wanted)
+    ]
+
+
 def _foreground(
     runtime: oci.Runtime,
     container_id: str,
     bundle: str,
+    command: str,
     on_output: OutputSink,
     stdin: bytes | IO[bytes] | None,
     cancel: threading.Event | None,
+    *,
+    started: Callable[[], None],
 ) -> int:
     log = os.path.join(bundle, "log.json")
     argv = runtime.argv("--log", log, "--log-format", "json", "run", "--bundle", bundle, container_id)
@@ -311,7 +336,7 @@ def _foreground(
         )
     except OSError as error:
         raise oci.NoSuchRuntime(f"{runtime.path}: {error.strerror}") from None
-    sink = _Withholding(runtime.name, on_output)
+    sink = _Withholding(runtime.name, on_output, started)
     try:
         _pump(child, stdin if isinstance(stdin, bytes) else b"", sink, cancel)
         code = child.wait(_END_SECONDS)
@@ -334,9 +359,17 @@ def _foreground(
         if code < 0 or said:
             _delete(runtime, container_id)
         if said:
-            raise oci.start_error(said)
+            raise oci.start_error(said, command)
     sink.flush()
     return code if code >= 0 else 128 - code
+
+
+# How the runtimes' own complaints begin. crun's child, which has lost the log, writes JSON.
+_COMPLAINTS: Final = {
+    "runc": (b"runc run failed: ",),
+    "crun": (b"executable file `", b"open executable: ", b'{"msg":"'),
+}
+_EXEC_FAILED: Final = "exec container process "
 
 
 class _Withholding:
@@ -346,22 +379,34 @@ class _Withholding:
     such a line, output after all.
     """
 
-    def __init__(self, name: str, sink: OutputSink) -> None:
-        self._mark = f"{name} run failed: ".encode()
+    def __init__(self, name: str, sink: OutputSink, started: Callable[[], None]) -> None:
+        self._marks = _COMPLAINTS.get(name, ())
         self._sink = sink
         self._held: list[bytes] = []
+        self._started: Callable[[], None] | None = started
 
     def __call__(self, stream: Stream, piece: bytes) -> None:
-        if stream == "stderr" and (self._held or piece.startswith(self._mark)):
+        if stream == "stderr" and (self._held or piece.startswith(self._marks)):
             self._held.append(piece)
-        else:
-            self._sink(stream, piece)
+            return
+        if self._started is not None:
+            # Whoever prints runs: the runtime has done all its work.
+            self._started()
+            self._started = None
+        self._sink(stream, piece)
 
     def flush(self) -> None:
-        """Passes on what was kept back."""
-        for piece in self._held:
-            self._sink("stderr", piece)
-        self._held = []
+        """Passes on what was kept back; of crun's child in the words that runc has for it."""
+        held, self._held = b"".join(self._held), []
+        if held.startswith(b'{"msg":"' + _EXEC_FAILED.encode()):
+            try:
+                said = str(json.loads(held)["msg"]).removeprefix(_EXEC_FAILED)
+            except (ValueError, LookupError):
+                pass
+            else:
+                held = f"exec {said.replace('`', '')}\n".encode()
+        if held:
+            self._sink("stderr", held)
 
 
 def _pump(child: subprocess.Popen[bytes], data: bytes, on_output: OutputSink, cancel: threading.Event | None) -> None:

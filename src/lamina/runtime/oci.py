@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from lamina.errors import Denied, Invalid, LaminaError, NotFound, Unavailable, Unsupported
-from lamina.values import dataclass
+from lamina.values import dataclass, replace
 
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What runtimes, conmon, ip and nft see of the environment: nothing of the user's.
@@ -24,6 +25,10 @@ CLEAN_ENV: Final = {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8"}
 # The oldest releases without a known container escape in start-up (threat 36). Distributions backport fixes without
 # raising the number, so these are the oldest that a supported distribution still patches.
 MINIMUM: Final = {"crun": (1, 0), "runc": (1, 1)}
+# crun does without the v2 half of a hybrid tree when it cannot see it; a later major release may know v2 only.
+_HYBRID_CRUN: Final = (2, 0)
+_UNIFIED: Final = "/sys/fs/cgroup/unified"
+_SHELL: Final = "/bin/sh"
 PROBE_SECONDS: Final = 10.0
 CALL_SECONDS: Final = 60.0
 _VERSION: Final = re.compile(r"^(?P<name>[a-z-]+) version (?P<version>\d+(?:\.\d+)*)", re.MULTILINE)
@@ -112,25 +117,55 @@ class Runtime:
         path: of the binary.
         version: as it reports.
         root: its state directory for lamina's containers.
+        hidden: mount points that it must not see; it then runs in a mount namespace of its own, without them, which
+            gets the host's changes and gives none back.
     """
 
     name: str
     path: str
     version: str
     root: str
+    hidden: tuple[str, ...] = ()
 
     def argv(self, *arguments: str) -> list[str]:
         """A command line, with lamina's own state directory."""
-        return [self.path, "--root", self.root, *arguments]
+        words = [self.path, "--root", self.root, *arguments]
+        if not self.hidden:
+            return words
+        gone = " ".join(shlex.quote(point) for point in self.hidden)
+        # A point that someone unmounted meanwhile is gone too; if hiding fails, the runtime itself says what it minds.
+        script = f'umount -l {gone} 2>/dev/null; exec "$0" "$@"'
+        unshare = shutil.which("unshare", path=SEARCH_PATH) or "unshare"
+        return [unshare, "--mount", "--propagation", "slave", _SHELL, "-c", script, *words]
+
+    def hiding(self, points: Sequence[str]) -> Runtime:
+        """The same runtime, which does not see these mount points either; one without a namespace stays as it is."""
+        return replace(self, hidden=(*self.hidden, *points)) if self.hidden else self
 
 
-def choose(run_root: str, wanted: str = "", *, cgroups: str) -> Runtime:
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a container asks of its runtime beyond the ordinary.
+
+    Attributes:
+        shared_mounts: mounts made inside have to appear on the host (`shared`, `rshared`), so that the runtime must
+            see the host's mounts as they are.
+    """
+
+    shared_mounts: bool = False
+
+
+def choose(run_root: str, wanted: str = "", *, cgroups: str, needs: Needs | None = None) -> Runtime:
     """The runtime to use; what was learnt is kept in `run_root`, keyed by the binary's identity.
+
+    crun first: it starts a container in half of runc's time. On a hybrid machine it refuses to work as long as it sees
+    the v2 tree, so there it gets a mount namespace without (ADR 0014).
 
     Args:
         run_root: a directory that a reboot empties, e.g. below /run.
-        wanted: name or path (`--runtime`); "" chooses: crun first, runc where crun cannot work.
-        cgroups: as in HostFacts; crun refuses hybrid trees.
+        wanted: name or path (`--runtime`); "" chooses: crun first, runc where crun cannot do what is needed.
+        cgroups: as in HostFacts.
+        needs: what the container asks for; None is nothing special.
 
     Raises:
         NoSuchRuntime: not installed.
@@ -149,10 +184,42 @@ def choose(run_root: str, wanted: str = "", *, cgroups: str) -> Runtime:
         if tuple(map(int, version.split("."))) < minimum:
             refusal = refusal or RuntimeTooOld(path, version, minimum)
         elif kind == "crun" and cgroups == "hybrid":
-            refusal = refusal or RuntimeNotUsable(f"{path} {version} refuses this machine's hybrid cgroups; use runc")
+            why = _why_not_hybrid(version, needs or Needs())
+            if not why:
+                return Runtime(kind, path, version, os.path.join(run_root, kind), (_UNIFIED,))
+            refusal = refusal or RuntimeNotUsable(f"{path} {version} {why}; use runc")
         else:
             return Runtime(kind, path, version, os.path.join(run_root, kind))
     raise refusal or NoSuchRuntime(wanted)
+
+
+def _why_not_hybrid(version: str, needs: Needs) -> str:
+    """Why crun cannot work beside hybrid cgroups, or ""."""
+    if needs.shared_mounts:
+        return "cannot share mounts with a host that has hybrid cgroups"
+    if tuple(map(int, version.split("."))) >= _HYBRID_CRUN:
+        return "is not known to work with hybrid cgroups"
+    if any(shutil.which(tool, path=SEARCH_PATH) is None for tool in ("unshare", "umount", _SHELL)):
+        return "refuses this machine's hybrid cgroups, and unshare is not installed to hide them"
+    return ""
+
+
+def holding(run_root: str, container_id: str, wanted: str = "", *, cgroups: str) -> Runtime | None:
+    """The runtime that has a container, or None when none has.
+
+    Args:
+        run_root: as for `choose`.
+        container_id: of the container.
+        wanted: the `--runtime` that it was created with.
+        cgroups: as for `choose`.
+
+    Raises:
+        NoSuchRuntime, ...: it was uninstalled meanwhile; as `choose`.
+    """
+    for kind in ("crun", "runc"):
+        if os.path.isdir(os.path.join(run_root, kind, container_id)):
+            return choose(run_root, wanted or kind, cgroups=cgroups)
+    return None
 
 
 def _version_of(run_root: str, path: str) -> tuple[str, str]:
@@ -252,18 +319,35 @@ def last_words(text: str) -> str:
     return ""
 
 
+# crun's words for what runc says of commands, so that users read the same with either.
+_CRUN_NOT_FOUND: Final = re.compile(r"executable file `(.*)` not found in \$PATH: No such file or directory$")
+_CRUN_NOT_ALLOWED: Final = re.compile(r"open executable: (?:Operation not permitted|Permission denied)$")
+_CRUN_EXEC: Final = re.compile(r'exec(?: container process `(.*)`)?: ([^"].*)$')
 _NOT_FOUND: Final = re.compile(r"executable file.* not found|no such file or directory", re.IGNORECASE)
 _NOT_ALLOWED: Final = re.compile(r"permission denied|is a directory|exec format error|not executable", re.IGNORECASE)
 _EXEC: Final = re.compile(r'exec: "|exec user process|exec failed|open executable|executable file|\bexec /|exec `')
 
 
-def start_error(said: str) -> RuntimeCallFailed:
+def start_error(said: str, command: str = "") -> RuntimeCallFailed:
     """What a failed create or start means, by the runtime's words.
 
     Docker's rule (run reference, Exit status): 127 when the command is not found, 126 when it cannot be invoked,
-    125 for everything else. runc and crun word it differently; both are known here.
+    125 for everything else. runc and crun word it differently; crun's words become runc's.
+
+    Args:
+        said: the runtime's message.
+        command: what should have run, which crun does not name.
     """
     said = said.replace("runc run failed:", "runc create failed:")
+    missing = _CRUN_NOT_FOUND.match(said)
+    if missing is not None:
+        name = missing[1]
+        why = f"stat {name}: no such file or directory" if "/" in name else "executable file not found in $PATH"
+        said = f'unable to start container process: exec: "{name}": {why}'
+    elif _CRUN_NOT_ALLOWED.match(said):
+        said = f'unable to start container process: exec: "{command}": permission denied'
+    elif (failed := _CRUN_EXEC.match(said)) is not None:
+        said = f"unable to start container process: exec {failed[1] or command}: {failed[2].lower()}"
     if _EXEC.search(said):
         if _NOT_FOUND.search(said):
             return CommandNotFound(said, 127)

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from lamina.errors import Invalid, LaminaError, NotFound
 from lamina.linux import inotify
-from lamina.runtime import config, conmon, oci, preparation, process, rootfs_mount
+from lamina.runtime import config, conmon, oci, preparation, process, rootfs_mount, seccomp_cache
 from lamina.runtime import host as host_module
 from lamina.runtime.bundle import oci_spec
 from lamina.runtime.config import ContainerOptions
@@ -299,25 +299,27 @@ class Supervisor:
     ) -> tuple[ContainerRecord, socket.socket | None]:
         options = ContainerOptions.from_json(record.options)
         host = self._host()
-        runtime = oci.choose(self.paths.run_root, options.runtime, cgroups=host.cgroups)
+        shared = any(doc.get("propagation") in {"shared", "rshared"} for doc in record.mounts)
+        runtime = oci.choose(self.paths.run_root, options.runtime, cgroups=host.cgroups, needs=oci.Needs(shared))
         directory = self.paths.run(record.id)
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory, mode=0o700)
         endpoint, namespace, held = self._join_network(record, options)
         try:
             root = rootfs_mount.mount(record.rootfs)
-            shared = ""
+            partner = ""
             if options.network.startswith("container:"):
-                shared = self.paths.container(self.containers.find(options.network.partition(":")[2]).id)
+                partner = self.paths.container(self.containers.find(options.network.partition(":")[2]).id)
             mounts = [
-                *preparation.etc_mounts(record, options, self.paths.container(record.id), endpoint, shared=shared),
+                *preparation.etc_mounts(record, options, self.paths.container(record.id), endpoint, shared=partner),
                 *preparation.oci_mounts(record, root, self.volumes),
             ]
             spec = preparation.container_spec(record, root, namespace, mounts, self._pid_of)
             spec = replace(spec, console_size=size if options.tty else None)
             devices = host_module.devices() if options.privileged else []
+            bundle = oci_spec(spec, host, host_devices=devices, warn=self._warn)
             with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
-                json.dump(oci_spec(spec, host, host_devices=devices, warn=self._warn), file)
+                json.dump(seccomp_cache.applied(self.paths.run_root, runtime, bundle), file)
             launch = conmon.Launch(
                 runtime,
                 record.id,
@@ -332,6 +334,7 @@ class Supervisor:
                 log_size=log_size(options),
             )
             pid, connection = conmon.start(launch, attach=attach, hold=[holder.fileno() for holder in held])
+            seccomp_cache.remember(self.paths.run_root, runtime, record.id, bundle)
         finally:
             for holder in held:
                 holder.close()
@@ -438,8 +441,8 @@ class Supervisor:
         directory = self.paths.run(record.id)
         options = ContainerOptions.from_json(record.options)
         with suppress(LaminaError):
-            runtime = oci.choose(self.paths.run_root, options.runtime, cgroups=self._host().cgroups)
-            if os.path.exists(os.path.join(runtime.root, record.id)):
+            runtime = oci.holding(self.paths.run_root, record.id, options.runtime, cgroups=self._host().cgroups)
+            if runtime is not None:
                 oci.call(runtime.argv("delete", "--force", record.id))
         endpoint = record.state.endpoint
         self.networks.disconnect(record.id, Endpoint.from_json(endpoint) if endpoint else None)
@@ -627,9 +630,10 @@ class Supervisor:
         self.containers.update(container_id, change)
 
     def _runtime_call(self, record: ContainerRecord, *words: str) -> bytes:
-        runtime = oci.choose(
-            self.paths.run_root, ContainerOptions.from_json(record.options).runtime, cgroups=self._host().cgroups
-        )
+        wanted = ContainerOptions.from_json(record.options).runtime
+        runtime = oci.holding(self.paths.run_root, record.id, wanted, cgroups=self._host().cgroups)
+        if runtime is None:
+            raise WrongState(f"container {record.id} is not running", record.id, "exited")
         return oci.call(runtime.argv(*words, record.id))
 
     def _lock_path(self, container_id: str) -> str:
