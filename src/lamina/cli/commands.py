@@ -81,7 +81,7 @@ ENTRIES: tuple[Entry, ...] = (
         ("attach",),
     ),
     Entry("container commit", "containers:commit", "Create a new image from a container's changes", ("commit",)),
-    Entry("container cp", "archives:cp", "Copy files/folders between a container and the local filesystem", ("cp",)),
+    Entry("container cp", "cp:cp", "Copy files/folders between a container and the local filesystem", ("cp",)),
     Entry("container create", "run:create", "Create a new container", ("create",)),
     Entry(
         "container diff",
@@ -90,7 +90,7 @@ ENTRIES: tuple[Entry, ...] = (
         ("diff",),
     ),
     Entry("container exec", "streams:exec_", "Execute a command in a running container", ("exec",), common=True),
-    Entry("container export", "archives:export", "Export a container's filesystem as a tar archive", ("export",)),
+    Entry("container export", "cp:export", "Export a container's filesystem as a tar archive", ("export",)),
     Entry("container inspect", "containers:inspect", "Display detailed information on one or more containers"),
     Entry("container kill", "lifecycle:kill", "Kill one or more running containers", ("kill",)),
     Entry("container logs", "streams:logs", "Fetch the logs of a container", ("logs",)),
