@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from contextlib import closing
 from typing import Final
 
 from lamina.layer.compression import Compression, compressor
@@ -23,10 +24,20 @@ class BlobInTheMaking:
     """A layer's blob as a stream; read to its end it is a blob of the store, and `descriptor` says which.
 
     The tar is packed, hashed and compressed in a thread of its own; the reader's thread hashes and keeps the result.
+
+    Args:
+        store: where the layer is.
+        diff_id: of the layer.
+        snapshot: key of the snapshot that holds it.
+        compression: of the blob.
+        tar: the layer's tar, when it is stored as it is: another program's archive is rarely what we would write.
     """
 
-    def __init__(self, store: Store, diff_id: Digest, snapshot: str, compression: Compression) -> None:
+    def __init__(
+        self, store: Store, diff_id: Digest, snapshot: str, compression: Compression, tar: Descriptor | None = None
+    ) -> None:
         self._store, self._diff_id, self._snapshot, self._compression = store, diff_id, snapshot, compression
+        self._tar = tar
         self._pipe = Pipe()
         self._writer = store.blobs.writer()
         self._size = 0
@@ -39,7 +50,12 @@ class BlobInTheMaking:
         try:
             packed = compressor(self._compression, self._put)
             content = HashingWriter(packed.write)
-            pack_layer(self._store.snapshots.changes(self._snapshot), content.write)
+            if self._tar is None:
+                pack_layer(self._store.snapshots.changes(self._snapshot), content.write)
+            else:
+                with closing(self._store.blobs.open(self._tar.digest)) as file:
+                    while data := file.read(_CHUNK):
+                        content.write(data)
             packed.close()
             actual = Digest("sha256", content.digest)
             if actual != self._diff_id:

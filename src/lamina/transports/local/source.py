@@ -50,12 +50,17 @@ class LocalLayer:
         self._store, self.diff_id, self._chain_id, self._compression = store, diff_id, chain_id, compression
         self._found: Descriptor | None = None
 
+    def _here(self, *, packed: bool) -> Descriptor | None:
+        """The oldest blob of the layer that is stored, compressed or not."""
+        for blob in self._store.layers.blobs(self.diff_id):
+            compressed = mediatype.layer_compression(blob.media_type) != "none"
+            if compressed == packed and self._store.blobs.hold(blob.digest):
+                return blob
+        return None
+
     def _known(self) -> Descriptor | None:
-        if self._found is None:
-            here = [blob for blob in self._store.layers.blobs(self.diff_id) if self._store.blobs.hold(blob.digest)]
-            packed = [blob for blob in here if mediatype.layer_compression(blob.media_type) != "none"]
-            if packed:
-                self._found = replace(packed[0], media_type=oci_type(packed[0].media_type))
+        if self._found is None and (packed := self._here(packed=True)) is not None:
+            self._found = replace(packed, media_type=oci_type(packed.media_type))
         return self._found
 
     def is_pending(self) -> bool:
@@ -81,7 +86,8 @@ class LocalLayer:
     def stream(self) -> BlobInTheMaking:
         """The blob while it is made."""
         snapshot = self._store.layers.get(self._chain_id).snapshot
-        return BlobInTheMaking(self._store, self.diff_id, snapshot, self._compression)
+        tar = self._here(packed=False)
+        return BlobInTheMaking(self._store, self.diff_id, snapshot, self._compression, tar)
 
     def open(self) -> Readable:
         """The blob's bytes, verified while read."""
