@@ -31,7 +31,8 @@ class RegistryOptions(Options):
     max_blob_size: int = flag("max-blob-size", kind=BYTES, help="Refuse larger blobs")
     no_delete: bool = flag("no-delete", kind=BOOL, help="Refuse to delete manifests, tags and blobs")
     scrub_interval: int = flag("scrub-interval", kind=DURATION, help="Time between two checks of everything stored")
-    storage: str = flag("storage", help="Data directory (default: registry in lamina's root directory)")
+    root: str = flag("root", help="Data directory (default: registry in lamina's root directory)")
+    storage: str = flag("storage", hidden=True, help="The same as --root")
     strict_indexes: bool = flag("strict-indexes", kind=BOOL, help="Refuse an index whose children are not there yet")
     tls_cert: str = flag("tls-cert", help="Serve HTTPS with this certificate chain (PEM)")
     tls_key: str = flag("tls-key", help="Private key of the certificate (PEM)")
@@ -50,6 +51,7 @@ def registry(ctx: Context, options: RegistryOptions) -> None:
     from lamina.registry.server import serve
 
     host, port = _address(options.addr)
+    data = options.root or options.storage
     _log_to_stderr()
 
     def ready(at: str, number: int) -> None:
@@ -60,7 +62,7 @@ def registry(ctx: Context, options: RegistryOptions) -> None:
         serve(
             host,
             port,
-            ctx.path(options.storage) if options.storage else f"{ctx.root}/registry",
+            ctx.path(data) if data else f"{ctx.root}/registry",
             config=_config(options),
             database=options.database,
             tls=_tls(ctx, options),
