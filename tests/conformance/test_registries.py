@@ -160,7 +160,7 @@ def test_an_index_of_two_platforms_travels_whole(
                   "-c", 'CMD ["sh", "-c", "echo $ARCH"]', "-", name, stdin=base_tar)  # fmt: skip
         lamina.ok("push", name)
         digest, _ = manifest_of(name)
-        size = int(urllib.request.urlopen(f"http://{registry}/v2/{repository}/manifests/{digest}").headers["Content-Length"])  # fmt: skip  # noqa: E501
+        size = int(urllib.request.urlopen(f"http://{registry}/v2/{repository}/manifests/{digest}").headers["Content-Length"])  # fmt: skip
         platform = {"os": "linux", "architecture": architecture}
         children.append({"mediaType": MANIFEST, "digest": digest, "size": size, "platform": platform})
     index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).encode()
