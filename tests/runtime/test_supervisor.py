@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lamina.errors import Invalid
-from lamina.linux import inotify
+from lamina.linux import inotify, mounts
 from lamina.runtime import attach, oci, process, supervisor
 from lamina.runtime.config import ContainerOptions, RestartPolicy
 from lamina.runtime.mount_spec import InvalidMount, parse_mount, parse_tmpfs, parse_volume
@@ -293,6 +295,38 @@ def test_always_restarts_until_stopped(store):
     assert state.pid != first
     assert store.supervisor.stop(container_id, seconds=20) == 7
     assert store.supervisor.find(container_id).state.status == "exited"
+
+
+def test_a_reboot_brings_back_what_should_run(store):
+    """Processes killed, the run root and all mounts gone: what a reboot leaves."""
+    policies = ("no", "always", "unless-stopped", "on-failure")
+    running = {name: store.create(*LOOP, name=name, restart=RestartPolicy(name), network="none") for name in policies}
+    stopped = {
+        name: store.create(*LOOP, name=f"{name}-stopped", restart=RestartPolicy(name), network="none")
+        for name in ("always", "unless-stopped")
+    }
+    store.create("true", name="never-ran", restart=RestartPolicy("always"), network="none")
+    for container_id in (*running.values(), *stopped.values()):
+        store.supervisor.start(container_id)
+    for container_id in stopped.values():
+        store.supervisor.stop(container_id, seconds=0)
+    for container_id in running.values():
+        state = store.supervisor.containers.find(container_id).state
+        for stamp in (state.conmon, state.process):
+            fd = os.pidfd_open(int(stamp.split()[0]))
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            select.select([fd], [], [], 30)
+            os.close(fd)
+    for point in reversed(mounts.mount_points(store.paths.root)):
+        mounts.Unmount(point, detach=True).execute()
+    shutil.rmtree(store.paths.run_root)
+    os.mkdir(store.paths.run_root)
+    revived = store.supervisor.revive()
+    assert set(revived) == {running["always"], running["unless-stopped"], running["on-failure"], stopped["always"]}
+    assert store.supervisor.find("no").state.exit_code == 137
+    assert store.supervisor.find("always").state.status == "running"
+    assert store.supervisor.revive() == []
+    store.supervisor.start("no")  # with its end, the last of the control groups goes that no reboot emptied
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,32 @@ class Supervisor:
                 self._note_failure(record.id, error)
                 raise
 
+    def revive(self) -> list[str]:
+        """Starts what should run after a reboot, by the restart policies; returns the ids of what was started.
+
+        `always` starts whatever ran once, `unless-stopped` what the user did not stop, `on-failure` what the reboot
+        ended. To be called once after boot; what runs already is left alone. A container that does not start is
+        reported through `warn`, and the others are started all the same.
+        """
+        interrupted = {record.id for record in self.containers.all() if record.state.running}
+        started = []
+        for record in self.all():
+            state, policy = record.state, ContainerOptions.from_json(record.options).restart
+            if state.running or not state.started_at:
+                continue
+            wanted = policy.wants_restart(state.exit_code, 0, stopped_by_user=state.stopped_by_user)
+            if policy.name != "always" and (
+                not wanted or (policy.name == "on-failure" and record.id not in interrupted)
+            ):
+                continue
+            try:
+                self.start(record.id)
+            except LaminaError as error:
+                self._warn(f"container {record.name} did not start again: {error.message}")
+            else:
+                started.append(record.id)
+        return started
+
     def _start_locked(
         self, record: ContainerRecord, *, attach: bool, size: tuple[int, int] | None, restarting: bool
     ) -> tuple[ContainerRecord, socket.socket | None]:
@@ -425,8 +451,8 @@ class Supervisor:
                 return record
             directory = self.paths.run(container_id)
             code = conmon.exit_code(directory)
-            if code is None and process.alive(record.state.process):
-                return record
+            if code is None and (process.alive(record.state.process) or process.alive(record.state.conmon)):
+                return record  # conmon, alive, has still to note how the process ended
             options = ContainerOptions.from_json(record.options)
             oom = conmon.oom_killed(directory)
             self._teardown(record)
