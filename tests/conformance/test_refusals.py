@@ -62,7 +62,12 @@ CASES = [
     ),
     Case("run of a folder", ("run", "--rm", "peers/base:1", "/etc"), 126, "/etc", hints=1, runs=True),
     Case(
-        "published port in use", ("run", "--rm", "-p", "{taken}:80", "peers/base:1"), 125, "in use|allocated", runs=True
+        "published port in use",
+        ("run", "--rm", "-p", "{taken}:80", "peers/base:1"),
+        125,
+        "in use|allocated",
+        hints=1,
+        runs=True,
     ),
     Case("no such container", ("start", "nobody"), 1, "No such container: nobody", hints=1),
     Case("bad flag", ("run", "--nonsense", "peers/base:1"), 125, "unknown flag: --nonsense", hints=9),
@@ -186,7 +191,7 @@ def nobody(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess
 @pytest.mark.root
 def test_without_root_and_subordinate_ids_images_still_move(nobody, base_tar, registry, repository):  # S31
     def ok(*arguments: str, stdin: bytes = b"") -> bytes:
-        done = nobody(*arguments, stdin=stdin)
+        done: subprocess.CompletedProcess[bytes] = nobody(*arguments, stdin=stdin)
         assert done.returncode == 0, f"{arguments}: {done.stderr.decode()}"
         return done.stdout
 
