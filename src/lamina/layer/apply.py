@@ -10,154 +10,42 @@ Directory attributes are set last, deepest first, so that neither later entries 
 
 from __future__ import annotations
 
-import enum
 import errno
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from lamina.errors import Conflict, Denied, Unavailable
 from lamina.layer import whiteout
+from lamina.layer.applied import (
+    Applied,
+    ApplyDenied,
+    ApplyFailed,
+    Devices,
+    LowerEntry,
+    LowerLookup,
+    NeedsParents,
+    Ownership,
+    WhiteoutMode,
+)
 from lamina.layer.digesting import Readable
 from lamina.layer.dirs import READ, Dir, DirCache
 from lamina.layer.entry import BadArchive, Kind, TarEntry
+from lamina.layer.fresh import current_umask, is_plain
 from lamina.layer.limits import DEFAULT_LIMITS, LayerLimit, Limits
 from lamina.layer.paths import UnsafeEntry, clean
 from lamina.layer.reader import TarReader
 from lamina.layer.xattrs import HOST_XATTRS, steers_store
-from lamina.values import dataclass, field
+
+# fmt: off
+__all__ = [
+    "Applied", "ApplyDenied", "ApplyFailed", "Devices", "LowerEntry", "LowerLookup", "NeedsParents", "Ownership",
+    "WhiteoutMode", "apply_layer",
+]
+# fmt: on
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_TIME = (1 << 40) * 1_000_000_000
 _XATTR_REFUSALS = frozenset((errno.EOPNOTSUPP, errno.EPERM, errno.EACCES))
-
-
-class WhiteoutMode(enum.Enum):
-    """What becomes of whiteouts."""
-
-    OVERLAY = "overlay"
-    """They are kept, in overlayfs form, for the kernel to apply at mount time."""
-    REMOVE = "remove"
-    """They delete from the tree what it held before this layer."""
-
-
-class Ownership(enum.Enum):
-    """What becomes of uid and gid."""
-
-    KEEP = "keep"
-    """Files get the owner the archive names."""
-    IGNORE = "ignore"
-    """Files belong to whoever unpacks (one uid, rootless without a sub-id range)."""
-
-
-class Devices(enum.Enum):
-    """What becomes of block and character devices (threat 8)."""
-
-    CREATE = "create"
-    SKIP = "skip"
-
-
-class NeedsParents(Conflict):
-    """A layer applied alone refers to something in the layers below; apply it on the merged tree instead.
-
-    Attributes:
-        entry: the archive entry.
-        path: the path it needs, relative to the root.
-    """
-
-    def __init__(self, entry: str, path: str) -> None:
-        super().__init__(f"layer entry {entry!r} needs {path!r} of a lower layer")
-        self.entry = entry
-        self.path = path
-
-
-class ApplyFailed(Unavailable):
-    """The file system refused an entry (full disk, quota, I/O error, ...).
-
-    Attributes:
-        entry: the archive entry, "" for work after the last one.
-        errno: the system's error number.
-    """
-
-    def __init__(self, entry: str, error: OSError) -> None:
-        reason = error.strerror or str(error)
-        super().__init__(f"cannot unpack {entry!r}: {reason}" if entry else f"cannot unpack layer: {reason}")
-        self.entry = entry
-        self.errno = error.errno
-
-
-class ApplyDenied(Denied):
-    """The caller may not create what an entry asks for.
-
-    Attributes:
-        entry: the archive entry.
-        errno: the system's error number.
-    """
-
-    def __init__(self, entry: str, error: OSError) -> None:
-        super().__init__(
-            f"cannot unpack {entry!r}: {error.strerror}",
-            hint="unpack as root, or let lamina ignore ownership and devices",
-        )
-        self.entry = entry
-        self.errno = error.errno
-
-
-@dataclass(frozen=True, slots=True)
-class LowerEntry:
-    """What the layers below hold at a path.
-
-    Attributes:
-        kind: DIR or SYMLINK matter; anything else is in the way.
-        mode: permission bits of a directory.
-        uid: its owner.
-        gid: its group.
-        mtime: nanoseconds.
-        xattrs: its attributes, overlay ones excluded.
-        linkname: target of a symlink.
-    """
-
-    kind: Kind
-    mode: int = 0o755
-    uid: int = 0
-    gid: int = 0
-    mtime: int = 0
-    xattrs: Mapping[str, bytes] = field(default_factory=dict)
-    linkname: str = ""
-
-
-LowerLookup = Callable[[str], LowerEntry | None]
-"""Maps a canonical path ("usr/lib") to what the merged layers below hold there, without following a final link."""
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What `apply_layer` did.
-
-    Attributes:
-        entries: archive entries, whiteouts included.
-        files: regular files made.
-        bytes: their logical bytes.
-        stream_bytes: bytes of the archive, trailing padding included.
-        implicit_dirs: OVERLAY mode without `lower`: directories made because an entry lies below them, though the
-            archive has no entry for them and no opaque mark hides the layers below; sorted. Their attributes are
-            0755, owner of the process. If a lower layer has a directory there, copy its attributes; if it has a
-            symbolic link there, the layer must be applied on the merged tree instead.
-        whiteouts: names hidden.
-        opaques: directories marked opaque (OVERLAY) or emptied (REMOVE) by `.wh..wh..opq`.
-        devices_skipped: devices left out by policy, and 0:0 character devices, which are always left out.
-        xattrs_skipped: attributes refused by the file system or dropped because they steer overlay stores.
-    """
-
-    entries: int
-    files: int
-    bytes: int
-    stream_bytes: int
-    implicit_dirs: tuple[str, ...]
-    whiteouts: int
-    opaques: int
-    devices_skipped: int
-    xattrs_skipped: int
 
 
 def apply_layer(
@@ -213,15 +101,6 @@ def apply_layer(
         os.close(fd)
 
 
-def _umask() -> int:
-    """The process umask, without changing it (os.umask would, for all threads)."""
-    with open("/proc/self/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"Umask:"):
-                return int(line.split()[1], 8)
-    return 0o777
-
-
 class _Applier:
     """State of one application."""
 
@@ -244,7 +123,12 @@ class _Applier:
         self.make_devices = make_devices
         self.lower = lower if overlay else None
         self.userxattr = userxattr
-        self.umask = _umask()
+        self.umask = current_umask()
+        # What a new file has by itself needs no call. Only where nothing was before: default ACLs, setgid directories
+        # and group-inheriting mounts change what a new file gets.
+        plain = is_plain(root_fd)
+        self.given_modes = 0o777 & ~self.umask if plain else 0
+        self.given_owner = (os.geteuid(), os.getegid()) if plain else None
         self.dirs = DirCache(root_fd)
         self.by_name: dict[str, Dir] = {}  # parent part of a name, as written -> directory
         self.entry: TarEntry | None = None
@@ -414,11 +298,13 @@ class _Applier:
 
     def _file(self, entry: TarEntry, here: Dir, base: str) -> None:
         self._count(entry)
+        mode = entry.mode
+        asked = 0o600 if mode & ~self.given_modes else mode
         try:
-            fd = os.open(base, _NEW, 0o600, dir_fd=here.fd)
+            fd = os.open(base, _NEW, asked, dir_fd=here.fd)
         except FileExistsError:
             self._remove(here, base)
-            fd = os.open(base, _NEW, 0o600, dir_fd=here.fd)
+            fd = os.open(base, _NEW, asked, dir_fd=here.fd)
         try:
             if entry.sparse is None:
                 for view in self.reader.chunks():
@@ -428,9 +314,10 @@ class _Applier:
             else:
                 self._write_sparse(fd, entry)
             # chown clears setuid bits and file capabilities, so it goes first.
-            if self.keep_owner:
+            if self.keep_owner and (entry.uid, entry.gid) != self.given_owner:
                 os.fchown(fd, entry.uid, entry.gid)
-            os.fchmod(fd, entry.mode)
+            if asked != mode:
+                os.fchmod(fd, mode)
             if entry.xattrs:
                 self._set_xattrs(fd, entry.xattrs)
             mtime = entry.mtime
@@ -544,7 +431,7 @@ class _Applier:
 
     def _set_by_name(self, entry: TarEntry, here: Dir, base: str) -> None:
         """Owner, mode, attributes and time of something that cannot be opened."""
-        if self.keep_owner:
+        if self.keep_owner and (entry.uid, entry.gid) != self.given_owner:
             os.chown(base, entry.uid, entry.gid, dir_fd=here.fd, follow_symlinks=False)
         if entry.kind is not Kind.SYMLINK and entry.mode & (0o7000 | self.umask):
             self._chmod_node(entry, here, base)

@@ -8,13 +8,19 @@ their durability still passes here, through `sync_tree`.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import sys
 from contextlib import suppress
 from typing import Final, NoReturn
 
 from lamina.errors import LimitExceeded, Unavailable
 
+# <linux/fs.h>: FS_IOC_GETFLAGS and FS_IOC_SETFLAGS (declared with long, read and written as int), FS_TOPDIR_FL
+_GET_FLAGS: Final = 0x80086601 if sys.maxsize > 1 << 32 else 0x80046601
+_SET_FLAGS: Final = 0x40086602 if sys.maxsize > 1 << 32 else 0x40046602
+_TOP_DIRECTORY: Final = 0x00020000
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -115,6 +121,24 @@ class Files:
         """Makes a directory with exactly this mode."""
         os.mkdir(path, mode)
         os.chmod(path, mode)
+
+    def spread(self, path: str) -> None:
+        """Says that the directories made in this one are unrelated, so that ext4 gives each a place of its own.
+
+        Layers that unpack in parallel then do not share an inode bitmap, and none is put where a tree was deleted:
+        ext4 passes over each inode deleted in the last minute again for every file it makes nearby (measured: a pull
+        after a removal 13 s instead of 5 s). Other file systems know no such thing.
+        """
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flags = bytearray(8)
+            fcntl.ioctl(fd, _GET_FLAGS, flags)
+            value = int.from_bytes(flags[:4], sys.byteorder) | _TOP_DIRECTORY
+            fcntl.ioctl(fd, _SET_FLAGS, value.to_bytes(4, sys.byteorder) + bytes(4))
+        except OSError:
+            pass  # a hint only
+        finally:
+            os.close(fd)
 
     def rmdir(self, path: str) -> None:
         """Removes an empty directory."""

@@ -1,13 +1,15 @@
-"""One layer from its source to a tree, as a pipeline of three threads.
+"""One layer from its source to a tree, as a pipeline.
 
-    fetch -> sha256, keep the blob -> | inflate -> sha256 (diffID) -> | apply to a tree
+    fetch -> sha256, keep the blob -> | inflate -> sha256 (diffID) -> apply to a tree
 
-The bars are bounded pipes. When the content is bad the fetch still runs to its end, so that the error names the cause
-(wrong bytes, or right bytes with bad content) and no wrong bytes stay behind to be resumed.
+The bar is a bounded pipe. Behind it is a process of its own (`apart`), or for a small layer a thread, where starting
+the process would take longer than the work. When the content is bad the fetch still runs to its end, so that the error
+names the cause (wrong bytes, or right bytes with bad content) and no wrong bytes stay behind to be resumed.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -16,7 +18,8 @@ from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
 from lamina.errors import Cancelled, Integrity, Invalid, LaminaError, LimitExceeded
-from lamina.layer.apply import Applied, NeedsParents, WhiteoutMode, apply_layer
+from lamina.layer.applied import Applied, NeedsParents, WhiteoutMode
+from lamina.layer.apply import apply_layer
 from lamina.layer.compression import decompress
 from lamina.layer.digesting import HashingReader
 from lamina.layer.limits import Limits
@@ -24,6 +27,7 @@ from lamina.progress import Progress, ProgressSink
 from lamina.spec.descriptor import Descriptor
 from lamina.spec.digest import Digest
 from lamina.spec.timestamp import rfc3339
+from lamina.store.apart import ApplyWorker
 from lamina.store.blobs import BlobStore, BlobWriter
 from lamina.store.db import Database
 from lamina.store.files import StoreFull
@@ -34,6 +38,8 @@ from lamina.values import dataclass
 
 _CHUNK: Final = 1 << 18
 _REPORT_EVERY: Final = 1 << 20
+#: Compressed bytes from which on a layer gets its own process.
+APART: Final = 2 << 20
 _T = TypeVar("_T")
 
 
@@ -129,9 +135,10 @@ class LayerPipeline:
         stop: Stop,
         clock: Callable[[], datetime],
         limits: Limits,
+        apart: int = APART,
     ) -> None:
         self._db, self._blobs, self._lease, self._report, self.stop = db, blobs, lease, report, stop
-        self._clock, self._limits = clock, limits
+        self._clock, self._limits, self._apart = clock, limits, apart
 
     def report(self, source: LayerSource, status: str, current: int | None = None, *, final: bool = False) -> None:
         """Says where a layer stands."""
@@ -161,8 +168,36 @@ class LayerPipeline:
         Raises:
             DigestMismatch, SizeMismatch, DamagedBlob, DiffIdMismatch: not the content promised.
             NeedsParents, BadArchive, UnsafeEntry, LayerLimit, ApplyFailed, ApplyDenied: from `lamina.layer`.
+            WorkerDied: the process that unpacked was killed.
             StoreFull, StoreIOFailed, Cancelled: and what the source raises.
         """
+        if source.blob.size >= self._apart and sys.executable:
+            applied, actual = self._apply_apart(source, tree, mode, userxattr=userxattr)
+        else:
+            applied, actual = self._apply_here(source, tree, mode, userxattr=userxattr)
+        if actual != source.diff_id:
+            raise DiffIdMismatch(source.blob.digest, source.diff_id, actual)
+        with self._db.write() as connection:
+            insert_blob(connection, source.diff_id, source.blob, rfc3339(self._clock()))
+        return applied
+
+    def _apply_apart(
+        self, source: LayerSource, tree: str, mode: WhiteoutMode, *, userxattr: bool
+    ) -> tuple[Applied, Digest]:
+        with ApplyWorker(tree, mode, self._limits, self.stop.check, userxattr=userxattr) as worker:
+            try:
+                self._produce(source, worker)
+            except Integrity:
+                raise  # wrong bytes explain whatever they led to
+            except BaseException:
+                if worker.failure is not None:
+                    raise worker.failure from None
+                raise
+            return worker.result()
+
+    def _apply_here(
+        self, source: LayerSource, tree: str, mode: WhiteoutMode, *, userxattr: bool
+    ) -> tuple[Applied, Digest]:
         compressed, plain = Pipe(), Pipe()
         pipes = (compressed, plain)
         failures: list[BaseException] = []  # in the order of time; those after the first may follow from it
@@ -180,14 +215,9 @@ class LayerPipeline:
             # Wrong bytes explain whatever they led to.
             wrong = fetched.exception()
             raise wrong if isinstance(wrong, Integrity) else failures[0]
-        actual = inflated.result()
-        if actual != source.diff_id:
-            raise DiffIdMismatch(source.blob.digest, source.diff_id, actual)
-        with self._db.write() as connection:
-            insert_blob(connection, source.diff_id, source.blob, rfc3339(self._clock()))
-        return applied
+        return applied, inflated.result()
 
-    def _produce(self, source: LayerSource, pipe: Pipe) -> None:
+    def _produce(self, source: LayerSource, pipe: _Feed) -> None:
         """Sends the compressed bytes down the pipe: those that are here, then those that are fetched."""
         out = _Tee(pipe)
         blob = source.blob
@@ -246,11 +276,18 @@ class LayerPipeline:
         return Digest("sha256", hashing.digest)
 
 
+class _Feed(Protocol):
+    """Takes the compressed bytes of a layer; raises what unpacking them failed with."""
+
+    def write(self, data: bytes) -> None: ...
+    def end(self) -> None: ...
+
+
 class _Tee:
     """Writes into a pipe until its reader finds the content bad or of no use; then does nothing."""
 
-    def __init__(self, pipe: Pipe) -> None:
-        self._pipe: Pipe | None = pipe
+    def __init__(self, pipe: _Feed) -> None:
+        self._pipe: _Feed | None = pipe
 
     def write(self, data: bytes) -> None:
         if self._pipe is None:

@@ -351,5 +351,6 @@ def _lay_out(paths: StorePaths, files: Files) -> None:
         for directory, mode in paths.directories():
             with suppress(FileExistsError):
                 files.mkdir(directory, mode)
+        files.spread(paths.snapshots)
     except OSError as error:
         raise_typed(paths.root, error)

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from lamina.errors import Cancelled, LaminaError
-from lamina.layer.apply import Applied, NeedsParents, WhiteoutMode
+from lamina.layer.applied import Applied, NeedsParents, WhiteoutMode
 from lamina.layer.limits import DEFAULT_LIMITS, Limits
 from lamina.progress import ProgressSink, discard
 from lamina.spec.digest import Digest, chain_ids
@@ -26,7 +26,7 @@ from lamina.store.ids import fresh
 from lamina.store.layers import LayerStore, insert
 from lamina.store.leases import Lease
 from lamina.store.locks import KeyLocks
-from lamina.store.pipeline import LayerPipeline, LayerSource, Stop
+from lamina.store.pipeline import APART, LayerPipeline, LayerSource, Stop
 from lamina.store.snapshots.snapshotter import Snapshotter
 from lamina.store.snapshots.stacking import UNSET_ROOT_MODE, Blocked, settle
 from lamina.store.snapshots.values import Snapshot
@@ -67,7 +67,10 @@ class Unpacker:
         *,
         clock: Callable[[], datetime] = utc_now,
         limits: Limits = DEFAULT_LIMITS,
+        apart: int = APART,
     ) -> None:
+        """`apart`: compressed bytes from which on a layer is unpacked by a process of its own."""
+        self._apart = apart
         self._db, self._blobs, self._snapshots, self._layers = db, blobs, snapshots, layers
         self._locks, self._clock, self._limits = locks, clock, limits
 
@@ -103,7 +106,14 @@ class Unpacker:
         """
         stop = Stop(cancelled)
         pipeline = LayerPipeline(
-            self._db, self._blobs, lease=lease, report=report, stop=stop, clock=self._clock, limits=self._limits
+            self._db,
+            self._blobs,
+            lease=lease,
+            report=report,
+            stop=stop,
+            clock=self._clock,
+            limits=self._limits,
+            apart=self._apart,
         )
         work = _Ensure(self, pipeline, sources, lease)
         for source in sources:
