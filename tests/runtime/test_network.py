@@ -21,11 +21,14 @@ from lamina.linux import namespaces
 from lamina.linux.netlink import Netlink
 from lamina.runtime.executor import ExecRequest, Executor
 from lamina.runtime.network import ipam, nft
+from lamina.runtime.network.bridge import Networks
 from lamina.runtime.network.definition import BridgeNetwork, NoFreeSubnet, choose_subnet
 from lamina.runtime.network.pool import NetworkPool
 from lamina.runtime.network.ports import PortAllocated, PublishedPort, parse_publish
+from lamina.runtime.paths import RuntimePaths
 from lamina.spec.config import RunConfig
-from lamina.testing.container_store import host_rules
+from lamina.store.db import Database
+from lamina.testing.container_store import ContainerStore, host_rules
 
 pytestmark = [pytest.mark.root, pytest.mark.runtime]
 # Answers every connection with its own name, for ever.
@@ -384,3 +387,25 @@ def test_pool_of_a_killed_build_is_swept(store, run_root):  # F22
     assert pool.sweep() == 0
     assert bridge_links(store) == []
     assert os.listdir(run_root / "netns") == []
+
+
+def test_the_bridge_of_a_deleted_store_gives_its_addresses_back(store: ContainerStore, tmp_path: Path) -> None:
+    # `rm -r` of a store cannot clean up; the next store that needs a range does.
+    network = store.supervisor.networks.get("bridge")
+    gone = RuntimePaths(str(tmp_path / "gone"), str(tmp_path / "run"), str(tmp_path / "gone.db"))
+    database = Database(gone.database)
+    stale = Networks(database, gone).get("bridge")
+    database.close()
+    os.unlink(gone.database)
+    other = RuntimePaths(str(tmp_path / "new"), str(tmp_path / "run"), str(tmp_path / "new.db"))
+    database = Database(other.database)
+    networks = Networks(database, other)
+    try:
+        fresh = networks.get("bridge")
+        with Netlink() as netlink:
+            assert netlink.link(stale.bridge) is None
+            assert netlink.link(fresh.bridge) is not None
+            assert netlink.link(network.bridge) is not None  # its store lives
+    finally:
+        networks.remove_bridges()
+        database.close()

@@ -17,7 +17,7 @@ from lamina.errors import LaminaError, NotFound
 from lamina.linux import namespaces
 from lamina.linux.netlink import Netlink, NetlinkError
 from lamina.runtime import oci
-from lamina.runtime.network import ipam, nft, ports
+from lamina.runtime.network import ipam, nft, ports, traces
 from lamina.runtime.network.definition import BridgeNetwork, choose_subnet, mac_for
 from lamina.runtime.network.ports import PortMapping, PublishedPort
 from lamina.runtime.paths import RuntimePaths
@@ -117,6 +117,7 @@ class Networks:
         if name != DEFAULT_NETWORK:
             raise NoSuchNetwork(name)
         with _machine_lock(), Netlink() as netlink:
+            traces.sweep(netlink)
             taken = netlink.networks() + [address.network for _, address in netlink.addresses()]
             network = self._insert_default(taken)
             self._ensure_bridge(netlink, network)
@@ -212,6 +213,7 @@ class Networks:
         with _machine_lock(), Netlink() as netlink:
             for network in self.all():
                 netlink.delete_link(network.bridge)
+                traces.forget(network.bridge)
             if nft.table_exists(self._paths.nft_table):
                 nft.delete_table(self._paths.nft_table)
 
@@ -326,6 +328,7 @@ class Networks:
         """Makes sure that the bridge is there, up and has its address; returns its number."""
         bridge = netlink.link(network.bridge)
         if bridge is None:
+            traces.leave(network.bridge, database=self._paths.database, table=self._paths.nft_table)
             with suppress(NetlinkError):  # EEXIST: someone was faster
                 netlink.add_bridge(network.bridge, mtu=_outgoing_mtu(), mac=mac_for(network.gateway))
             bridge = netlink.link(network.bridge)
