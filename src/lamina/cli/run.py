@@ -57,7 +57,7 @@ class RunOptions(ContainerFlags):
 def create(ctx: Context, options: CreateOptions) -> None:
     """Makes a container and prints its id."""
     streams = options.attach or (("stdin", "stdout", "stderr") if options.interactive else ("stdout", "stderr"))
-    chosen = replace(container_options(ctx, options), stdin_once=options.interactive and "stdin" in streams)
+    chosen = replace(container_options(ctx, options), stdin_once=_closes_input(options, tuple(streams)))
     record = _create(ctx, options, chosen, tuple(streams))
     ctx.stdout.write(f"{record.id}\n")
 
@@ -85,7 +85,7 @@ def run(ctx: Context, options: RunOptions) -> int:
     except CliError as error:
         return _refuse(ctx, error.message)
     try:
-        chosen = replace(container_options(ctx, options), stdin_once=options.interactive and stdin)
+        chosen = replace(container_options(ctx, options), stdin_once=_closes_input(options, streams))
         keys = detach_keys(ctx, options.detach_keys, named="detach-keys" in options.given)
         record = _create(ctx, options, chosen, streams)
     except CliError as error:
@@ -119,6 +119,11 @@ def run(ctx: Context, options: RunOptions) -> int:
         signal=signal_sender(ctx, record.id) if options.sig_proxy else None,
     )
     return 0 if ending == "detached" else supervisor.wait(record.id) or 0
+
+
+def _closes_input(flags: ContainerFlags, streams: tuple[str, ...]) -> bool:
+    """Whether the end of our input is the end of the container's; a terminal's has none, and survives detaching."""
+    return flags.interactive and "stdin" in streams and not flags.tty
 
 
 def signal_sender(ctx: Context, container_id: str) -> Callable[[int], None]:

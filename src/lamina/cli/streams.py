@@ -111,9 +111,8 @@ def exec_(ctx: Context, options: ExecOptions) -> int:
         started = execs.start(options.args[0], wanted, attach=not options.detach)
     except RuntimeCallFailed as error:
         # Over the attached stream, and so without docker's prefix.
-        raise CliError(
-            f"{error.message.removesuffix(': unknown')}: unknown", status=max(error.exit_code, 126)
-        ) from None
+        said = "exec failed: " + error.said.removeprefix("exec failed: ").removesuffix(": unknown")
+        raise CliError(f"OCI runtime exec failed: {said}: unknown", status=max(error.exit_code, 126)) from None
     if started.connection is None:
         return 0
     ending = converse(

@@ -46,8 +46,8 @@ class NoSuchFile(NotFound):
 class Place:
     """One end of a copy: a parent directory and a name in it; `whole` when all of a directory's content is meant."""
 
-    def __init__(self, parent: int, name: str, *, shown: str, content: bool, slash: bool) -> None:
-        self.parent, self.name, self.shown = parent, name, shown
+    def __init__(self, parent: int, name: str, *, shown: str, content: bool, slash: bool, container: str = "") -> None:
+        self.parent, self.name, self.shown, self.container = parent, name, shown, container
         self.content, self.slash = content, slash
 
     def facts(self) -> os.stat_result | None:
@@ -153,6 +153,7 @@ class ContainerFiles:
                         shown=path,
                         content=path.endswith("/.") or path == ".",
                         slash=path.endswith("/"),
+                        container=container,
                     )
                 finally:
                     os.close(parent)
@@ -217,7 +218,7 @@ def _copy(source: Place, target: Place, owner: Owner | None) -> int:
     """Docker's rules of what lands where (docker container cp, Extended description)."""
     facts = source.facts()
     if facts is None:
-        raise NoSuchFile(source.shown)
+        raise NoSuchFile(source.shown, source.container)
     existing = target.facts()
     is_directory = stat.S_ISDIR(facts.st_mode)
     if source.slash and not is_directory:

@@ -86,7 +86,7 @@ def _config(record: ContainerRecord, options: ContainerOptions) -> dict[str, Any
         "AttachStderr": "stderr" in streams,
         "Tty": options.tty,
         "OpenStdin": options.stdin_open,
-        "StdinOnce": options.stdin_once,
+        "StdinOnce": options.stdin_open and "stdin" in streams,
         "Image": record.engine.get("image", ""),
     }
     run = config_json(effective(record))

@@ -44,11 +44,11 @@ def reusable(doc: dict[str, Any]) -> dict[str, Any]:
     """The document of a throwaway layer that is to be mounted again after all."""
     if doc.get("type") != "overlay":
         return doc
+    import shutil
+
     # Left by the volatile mount; the kernel refuses the directory while it is there (overlayfs.rst, Volatile mount).
     with suppress(FileNotFoundError):
-        os.rmdir(os.path.join(doc["work"], "work/incompat/volatile"))
-    with suppress(FileNotFoundError):
-        os.rmdir(os.path.join(doc["work"], "work/incompat"))
+        shutil.rmtree(os.path.join(doc["work"], "work/incompat"))
     return doc | {"options": [option for option in doc.get("options", ()) if option != "volatile"]}
 
 

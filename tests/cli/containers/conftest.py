@@ -1,0 +1,52 @@
+"""A store with a busybox image, and the program on it; at the end nothing of it may be left on the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lamina.linux import mounts
+from lamina.testing import fake_runtime
+from lamina.testing.busybox import BUSYBOX, Program, put_image
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    reason = fake_runtime.why_no_containers()
+    if not reason and not os.path.exists(BUSYBOX):
+        reason = "needs busybox-static"
+    for item in items:
+        if here in Path(item.path).parents and item.get_closest_marker("runtime"):
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture(scope="session")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    program = Program(tmp_path_factory.mktemp("store"))
+    with program.engine() as engine:
+        put_image(engine)
+    yield program
+    with program.engine() as engine:
+        supervisor = engine.containers.supervisor
+        for record in supervisor.all():
+            supervisor.remove(record.id, force=True, volumes=True)
+        supervisor.networks.remove_bridges()
+    assert mounts.mount_points(str(program.root)) == []
+
+
+@pytest.fixture
+def lamina(shared_store: Program) -> Iterator[Program]:
+    """The program; containers and volumes of a test are gone after it."""
+    yield shared_store
+    with shared_store.engine() as engine:
+        supervisor = engine.containers.supervisor
+        for record in supervisor.all():
+            supervisor.remove(record.id, force=True, volumes=True)
+        engine.volumes.prune(all=True)
+        assert supervisor.all() == []
