@@ -31,7 +31,7 @@ from lamina.build.ops.tree import SourceTree
 from lamina.build.ops.workspace import StoreTrees
 from lamina.build.progress import BuildSink, VertexDone, VertexProgress, VertexStarted
 from lamina.build.solver.scheduler import Scheduler, VertexFailed
-from lamina.errors import Cancelled, LaminaError
+from lamina.errors import Cancelled, Invalid, LaminaError
 from lamina.spec.digest import Digest
 from lamina.spec.timestamp import rfc3339
 from lamina.store.leases import Lease
@@ -95,7 +95,7 @@ class Built:
     dockerfile: Dockerfile
 
 
-class BuildFailed(LaminaError):
+class BuildFailed(Invalid):
     """A step failed; what it wrote last and where the Dockerfile asks for it come along (D49).
 
     Attributes:

@@ -17,7 +17,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
-from lamina.errors import Cancelled, Integrity, Invalid, LaminaError, LimitExceeded
+from lamina.errors import Cancelled, Integrity, Invalid, LaminaError, LimitExceeded, Unsupported
 from lamina.layer.applied import Applied, NeedsParents, WhiteoutMode
 from lamina.layer.apply import apply_layer
 from lamina.layer.compression import decompress
@@ -58,7 +58,7 @@ Fetch = Callable[[int], Fetched]
 """Opens a layer's blob at an offset. A source that cannot raises `CannotResume` for any offset but 0."""
 
 
-class CannotResume(LaminaError):
+class CannotResume(Unsupported):
     """The source has no way to start in the middle of a blob; it is asked again for all of it."""
 
 
