@@ -24,7 +24,6 @@ def _concrete() -> list[type[LaminaError]]:
     return sorted(found, key=lambda error: (error.__module__, error.__name__))
 
 
-#: Not yet given a kind by their owners; nothing may be added here.
 #: A base of classes that each take one kind beside it; never raised itself.
 UNPLACED = {"lamina.runtime.oci.RuntimeCallFailed"}
 
