@@ -118,7 +118,8 @@ def run(ctx: Context, options: RunOptions) -> int:
         resize=lambda rows, columns: supervisor.resize(record.id, rows, columns),
         signal=signal_sender(ctx, record.id) if options.sig_proxy else None,
     )
-    return 0 if ending == "detached" else supervisor.wait(record.id) or 0
+    code: int = 0 if ending == "detached" else ctx.engine.containers.settle(record.id)
+    return code
 
 
 def _closes_input(flags: ContainerFlags, streams: tuple[str, ...]) -> bool:

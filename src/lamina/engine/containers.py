@@ -193,6 +193,22 @@ class Containers:
 
     # --- life ----------------------------------------------------------------------------------------------------
 
+    def settle(self, container_id: str) -> int:
+        """The exit code of a container whose streams have ended; everything it needed is gone then.
+
+        conmon has usually noted the code by then, so that nobody has to be asked to tell when it does.
+
+        Raises:
+            NoSuchContainer: it was removed while we looked away.
+        """
+        from lamina.runtime import conmon
+
+        if conmon.exit_code(self.supervisor.paths.run(container_id)) is not None:
+            record = self.supervisor.finish(container_id)
+            if record is not None and not record.state.running:
+                return record.state.exit_code
+        return self.supervisor.wait(container_id) or 0
+
     def kill(self, name: str, signal: str) -> None:
         """Sends a signal; one that ends processes also keeps the restart policy from starting it again.
 

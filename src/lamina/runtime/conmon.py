@@ -207,7 +207,7 @@ def start(
                 connection = connect(launch.directory)
                 os.write(pipes.go_write, b"\n")
             said = _line(pipes.sync_read, deadline)
-            child.wait(max(0.1, deadline - time.monotonic()))
+            oci.wait_for(child, max(0.1, deadline - time.monotonic()))
             return _judge(said, launch), connection
         except BaseException as error:
             if connection is not None:
