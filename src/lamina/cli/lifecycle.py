@@ -13,9 +13,12 @@ from lamina.errors import LaminaError, NotFound
 from lamina.values import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from lamina.cli.context import Context
+
+
+_AT_ONCE = 50
 
 
 def each(ctx: Context, names: Iterable[str], act: Callable[[str], object], *, quiet: type | None = None) -> int:
@@ -41,6 +44,23 @@ def each(ctx: Context, names: Iterable[str], act: Callable[[str], object], *, qu
         else:
             show(ctx, f"{name}\n")
     return status
+
+
+def together(names: Sequence[str], act: Callable[[str], object]) -> Callable[[str], object]:
+    """Starts doing something to all of several objects at once; what it returns waits for one of them.
+
+    Args:
+        names: of the objects.
+        act: what to do; called from several threads, once for each name.
+    """
+    if len(set(names)) < 2:
+        return act
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(min(_AT_ONCE, len(names)))
+    work = {name: pool.submit(act, name) for name in dict.fromkeys(names)}
+    pool.shutdown(wait=False)
+    return lambda name: work[name].result()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,14 +161,22 @@ class StopOptions(Options):
 def stop(ctx: Context, options: StopOptions) -> int:
     """Stops containers: all at once, so that their grace periods run side by side."""
     supervisor = ctx.engine.containers.supervisor
-    return each(ctx, options.args, lambda name: supervisor.stop(name, signal=options.signal, seconds=options.seconds))
+    return each(
+        ctx,
+        options.args,
+        together(options.args, lambda name: supervisor.stop(name, signal=options.signal, seconds=options.seconds)),
+    )
 
 
 @command(StopOptions, usage="[OPTIONS] CONTAINER [CONTAINER...]", arity=at_least(1))
 def restart(ctx: Context, options: StopOptions) -> int:
     """Stops containers and starts them again."""
     containers = ctx.engine.containers
-    return each(ctx, options.args, lambda name: containers.restart(name, options.signal, options.seconds))
+    return each(
+        ctx,
+        options.args,
+        together(options.args, lambda name: containers.restart(name, options.signal, options.seconds)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

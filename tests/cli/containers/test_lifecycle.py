@@ -143,6 +143,15 @@ def test_stop_asks_and_wait_tells_the_exit_code(lamina, waiting):  # C31
     )
 
 
+def test_several_are_stopped_and_named_in_the_order_given(lamina):  # C31
+    deaf = "trap '' TERM; while :; do sleep 0.05; done"
+    names = [lamina.out("run", "-d", "busybox", "sh", "-c", deaf) for _ in range(3)]
+    done = lamina("stop", "-t", "1", names[0], "nothere", *names[1:])
+    assert (done.returncode, done.stdout.split()) == (1, names)
+    assert done.stderr == "Error response from daemon: No such container: nothere\n"
+    assert lamina.out("wait", *names).split() == ["137"] * 3
+
+
 def test_restart_gives_a_new_process(lamina, waiting):  # C27
     before = lamina.out("inspect", "-f", "{{.State.Pid}}", "waiting")
     assert lamina.out("restart", "-t", "5", "waiting") == "waiting"
