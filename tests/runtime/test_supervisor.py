@@ -16,7 +16,7 @@ import pytest
 
 from lamina.errors import Invalid
 from lamina.linux import inotify, mounts
-from lamina.runtime import attach, oci, process, supervisor
+from lamina.runtime import attach, locks, oci, process, supervisor
 from lamina.runtime.config import ContainerOptions, RestartPolicy
 from lamina.runtime.mount_spec import InvalidMount, parse_mount, parse_tmpfs, parse_volume
 from lamina.runtime.state import AmbiguousContainer, NameTaken, NoSuchContainer, WrongState
@@ -289,7 +289,7 @@ def test_always_restarts_until_stopped(store):
         store.supervisor.kill(container_id)
         while Path(store.paths.log(container_id)).read_text().count(" up\n") < 2:
             assert watch.wait(30)
-    with store.supervisor._lock(container_id):
+    with locks.holding(store.paths.run_root, container_id):
         state = store.supervisor.containers.find(container_id).state
     assert state.status == "running"
     assert state.pid != first

@@ -19,8 +19,9 @@ from lamina.engine import writable
 from lamina.errors import Invalid, Unsupported
 from lamina.progress import ProgressSink, discard
 from lamina.runtime.config import ContainerOptions
+from lamina.runtime.signals import signal_number
 from lamina.runtime.state import ContainerRecord, NameTaken, NoSuchContainer, WrongState
-from lamina.runtime.supervisor import Supervisor, signal_number
+from lamina.runtime.supervisor import Supervisor
 from lamina.spec.timestamp import rfc3339
 from lamina.values import dataclass, replace
 

@@ -1,0 +1,71 @@
+"""The end of a run: what a container's process, mounts and network leave behind is taken away, and its end noted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal as signals
+from collections.abc import Callable
+from contextlib import suppress
+
+from lamina.errors import LaminaError
+from lamina.runtime import oci, process, rootfs_mount
+from lamina.runtime.config import ContainerOptions
+from lamina.runtime.network.bridge import Endpoint, Networks
+from lamina.runtime.paths import RuntimePaths
+from lamina.runtime.state import ContainerRecord, ContainerState
+from lamina.values import replace
+
+
+def teardown(record: ContainerRecord, paths: RuntimePaths, networks: Networks, cgroups: Callable[[], str]) -> None:
+    """Takes away what a run needs; safe to repeat, and after a reboot.
+
+    Args:
+        record: of the container, whose lock is held.
+        paths: the runtime's directories.
+        networks: that it may have joined.
+        cgroups: the machine's layout (`HostFacts.cgroups`), asked for only when a runtime still has the container.
+    """
+    directory = paths.run(record.id)
+    options = ContainerOptions.from_json(record.options)
+    with suppress(LaminaError):
+        runtime = oci.holding(paths.run_root, record.id, options.runtime, cgroups=cgroups())
+        if runtime is not None:
+            oci.call(runtime.argv("delete", "--force", record.id))
+    endpoint = record.state.endpoint
+    networks.disconnect(record.id, Endpoint.from_json(endpoint) if endpoint else None)
+    if record.rootfs:
+        rootfs_mount.unmount(record.rootfs)
+    _kill_stamped(record.state.conmon, but=os.getppid())
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def ended(state: ContainerState, code: int | None, now: str, *, oom: bool) -> ContainerState:
+    """The state after a run.
+
+    Args:
+        state: before.
+        code: that conmon noted, or None.
+        now: RFC 3339.
+        oom: the kernel killed it for want of memory.
+    """
+    return replace(
+        state,
+        status="exited",
+        pid=0,
+        process="",
+        conmon="",
+        # Without conmon's note nobody knows; 137 is what a killed container looks like to Docker.
+        exit_code=137 if code is None else code,
+        oom_killed=oom,
+        finished_at=now,
+        endpoint=None,
+    )
+
+
+def _kill_stamped(stamp: str, but: int) -> None:
+    """Ends a conmon that has nothing left to watch, unless it is the one that runs us."""
+    pid = int(stamp.partition(" ")[0] or 0)
+    if pid and pid != but and process.alive(stamp):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signals.SIGKILL)
