@@ -132,7 +132,11 @@ class Containers:
             InvalidName, NameTaken: the name.
             ImageNotFound, ...: the image, as `Transfer.ensure`.
             Invalid, NoCommand, NoSuchContainer, ...: the options.
+            NoPrivilege: this user cannot run containers.
         """
+        from lamina.runtime import privilege
+
+        privilege.require()
         if new.name and not _NAME.fullmatch(new.name):
             raise InvalidName(new.name)
         found = self._image(new, progress, missing)

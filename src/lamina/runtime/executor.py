@@ -19,7 +19,7 @@ from typing import IO, Any, Final, Literal, Protocol
 
 from lamina.errors import Cancelled, Invalid, LaminaError
 from lamina.linux import mounts
-from lamina.runtime import etcfiles, oci, process, rootfs, seccomp_cache, users
+from lamina.runtime import etcfiles, oci, privilege, process, rootfs, seccomp_cache, users
 from lamina.runtime import host as host_module
 from lamina.runtime.bundle import (
     DEFAULT_PATH,
@@ -164,7 +164,9 @@ class Executor:
             CommandNotFound, CommandNotExecutable, StartRefused: the command did not start.
             UnsafePath, NoSuchUser, UnsafeUserDatabase: the image forbids it.
             NoSuchRuntime, RuntimeTooOld, RuntimeNotUsable: no runtime.
+            NoPrivilege: this user cannot run containers.
         """
+        privilege.require()
         host, runtime = self._ready()
         with self._attachment(request) as attachment:
             container_id = f"lamina-{secrets.token_hex(8)}"
