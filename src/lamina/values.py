@@ -127,7 +127,7 @@ else:
         lazy = [name for name in lazy if name not in defined or (name == "__hash__" and defined[name] is None)]
         made = _slotted(cls, own, inherited, namespace) if slots else _plain(cls, own, namespace)
         for name in lazy:
-            setattr(made, name, _trampoline(made, name, lazy, frozen))
+            setattr(made, name, _trampoline(made, name, frozen))
         return made
 
     def _inherited(cls):
@@ -177,27 +177,23 @@ else:
             setattr(cls, key, value)
         return cls
 
-    def _trampoline(cls, name, lazy, frozen):
-        """A method that compiles all of the class, then calls the one that took its place."""
+    def _trampoline(cls, name, frozen):
+        """A method that writes and compiles itself when it is called, takes its own place, and answers."""
 
         def method(*args, **kwargs):
-            _compile(cls, lazy, frozen)
-            return cls.__dict__[name](*args, **kwargs)
+            return _compile(cls, name, frozen)(*args, **kwargs)
 
         method.__name__, method.__qualname__, method.__module__ = name, f"{cls.__qualname__}.{name}", cls.__module__
         return method
 
-    def _compile(cls, lazy, frozen):
-        known = list(cls.__value_fields__.values())
+    def _compile(cls, name, frozen):
         scope = {"_factory": _FACTORY}
-        lines = []
-        for name in lazy:
-            lines += _WRITERS[name](cls, known, scope, frozen)
+        lines = _WRITERS[name](cls, list(cls.__value_fields__.values()), scope, frozen)
         exec("\n".join(lines), scope)  # noqa: S102 - our own text: names of fields, which are identifiers
-        for name in lazy:
-            function = scope[name]
-            function.__qualname__, function.__module__ = f"{cls.__qualname__}.{name}", cls.__module__
-            setattr(cls, name, function)
+        function = scope[name]
+        function.__qualname__, function.__module__ = f"{cls.__qualname__}.{name}", cls.__module__
+        setattr(cls, name, function)
+        return function
 
     _FACTORY = object()
 
