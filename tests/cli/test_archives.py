@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -15,6 +16,7 @@ import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 import zstandard
@@ -24,6 +26,7 @@ from lamina.spec.reference import Reference
 from lamina.store.store import Store
 from lamina.testing.commandline import CommandLine
 from lamina.testing.images import random_image, random_index, tar_of
+from lamina.testing.registry import running_registry
 from lamina.transports.local.sink import LocalSink
 
 ROOTFS = tar_of([("etc/motd", b"hello"), ("bin/true", b"#!/bin/sh\n")])
@@ -304,3 +307,24 @@ def test_podman_loads_what_we_save(lamina: CommandLine):  # S41
         looking = [*store, "image", "inspect", "-f", "{{.Id}}", "localhost/app:1"]
         seen = subprocess.run(looking, check=True, capture_output=True, env=env, text=True)
     assert f"sha256:{seen.stdout.strip()}" == identity
+
+
+def test_what_docker_saved_plain_is_pushed_compressed(lamina: CommandLine, tmp_path: Path):  # S41, S47
+    # `docker save` of the classic engine holds plain tars and no manifest; registries get what docker would push.
+    digest = hashlib.sha256(ROOTFS).hexdigest()
+    config = json.dumps({
+        "architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]}
+    }).encode()  # fmt: skip
+    name = f"{hashlib.sha256(config).hexdigest()}.json"
+    index = json.dumps([{"Config": name, "RepoTags": ["plain:1"], "Layers": ["one/layer.tar"]}]).encode()
+    archive = tar_of([(name, config), ("one/layer.tar", ROOTFS), ("manifest.json", index)])
+    assert lamina.ok("load", stdin=archive) == "Loaded image: plain:1\n"
+    with running_registry(str(tmp_path / "registry")) as address:
+        lamina.ok("tag", "plain:1", f"{address}/plain:1")
+        lamina.ok("push", f"{address}/plain:1")
+        accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+        with urlopen(Request(f"http://{address}/v2/plain/manifests/1", headers=accept)) as answer:
+            layers = json.load(answer)["layers"]
+        assert [layer["mediaType"].rpartition("+")[2] for layer in layers] == ["gzip"]
+        with urlopen(f"http://{address}/v2/plain/blobs/{layers[0]['digest']}") as blob:
+            assert gzip.decompress(blob.read()) == ROOTFS

@@ -179,6 +179,7 @@ class MadeImage:
     """An image of a config and layers; the manifest is written when first asked for.
 
     `docker` chooses Docker's media types for manifest and config; layers keep the types of their descriptors.
+    `published` is False for a manifest that nobody knows the image by, as of an archive that has none.
     """
 
     def __init__(
@@ -188,7 +189,9 @@ class MadeImage:
         *,
         docker: bool = False,
         annotations: Mapping[str, str] | None = None,
+        published: bool = True,
     ) -> None:
+        self.published = published
         self._config, self._layers = config, tuple(layers)
         self._docker, self._annotations = docker, annotations
 

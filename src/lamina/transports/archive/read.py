@@ -184,7 +184,9 @@ class Archive:
         layers = [
             _ArchivedLayer(self._members, name, diff_id) for name, diff_id in zip(paths, config.diff_ids, strict=True)
         ]
-        return config.id, ArchivedImage(tuple(_repo_tags(item)), MadeImage(config, layers, docker=True))
+        return config.id, ArchivedImage(
+            tuple(_repo_tags(item)), MadeImage(config, layers, docker=True, published=False)
+        )
 
 
 class _ArchivedLayer:

@@ -8,6 +8,7 @@ from typing import Final
 
 from lamina.errors import Unsupported
 from lamina.image.mutate import config_bytes
+from lamina.image.partial import MadeImage
 from lamina.image.protocols import Capabilities, Image, Layer, Readable, ResumableLayer
 from lamina.image.verify import read_document
 from lamina.progress import ProgressSink
@@ -67,6 +68,7 @@ class LocalSink:
         self._platform, self._jobs = platform, jobs
         self._configs: dict[Digest, ImageConfig] = {}
         self._manifests: dict[Digest, Manifest] = {}
+        self._made_up: set[Digest] = set()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -86,6 +88,9 @@ class LocalSink:
         manifest = image.manifest
         if not is_image(manifest):
             return
+        if isinstance(image, MadeImage) and not image.published:
+            # Nobody published this manifest: `docker save` has none. A push makes one, of compressed layers.
+            self._made_up.add(manifest.digest)
         self._configs[manifest.config.digest] = ImageConfig.parse(config_bytes(image))
         sources = [LayerSource(layer.diff_id, layer.descriptor, _fetch(layer)) for layer in image.layers]
         self._store.unpacker.ensure(sources, lease=self._lease, report=report, cancelled=cancel, jobs=self._jobs)
@@ -120,16 +125,19 @@ class LocalSink:
         digests = [(self._pulled_as.repository, target)] if self._pulled_as else []
         self._store.images.put(
             self._configs[manifest.config.digest],
-            manifest=manifest,
+            manifest=self._published(manifest),
             tags=self._names,
-            target=target,
+            target=None if target in self._made_up else target,
             digests=digests,
             lease=self._lease,
         )
 
     def _put(self, manifest: Manifest) -> None:
         config = self._configs[manifest.config.digest]
-        self._store.images.put(config, manifest=manifest, lease=self._lease)
+        self._store.images.put(config, manifest=self._published(manifest), lease=self._lease)
+
+    def _published(self, manifest: Manifest) -> Manifest | None:
+        return None if manifest.digest in self._made_up else manifest
 
     def _serving(self, index: Index) -> Manifest:
         """The image that an index's name runs as here."""

@@ -31,7 +31,9 @@ class NoCredentialsGiven(Unauthorized):
     """The registry wants a user name and password and we have none."""
 
     def __init__(self, registry: Origin) -> None:
-        super().__init__("no basic auth credentials", hint=f"log in first: lamina login {str(registry).partition('://')[2]}")
+        super().__init__(
+            "no basic auth credentials", hint=f"log in first: lamina login {str(registry).partition('://')[2]}"
+        )
         self.registry = registry
 
 
