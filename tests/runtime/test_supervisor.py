@@ -16,7 +16,7 @@ import pytest
 
 from lamina.errors import Invalid
 from lamina.linux import inotify, mounts
-from lamina.runtime import attach, locks, oci, process, supervisor
+from lamina.runtime import attach, locks, oci, process, rootfs, supervisor
 from lamina.runtime.config import ContainerOptions, RestartPolicy
 from lamina.runtime.mount_spec import InvalidMount, parse_mount, parse_tmpfs, parse_volume
 from lamina.runtime.state import AmbiguousContainer, NameTaken, NoSuchContainer, WrongState
@@ -496,3 +496,34 @@ def test_options_survive_the_index():
     )  # fmt: skip
     assert ContainerOptions.from_json(options.to_json()) == options
     assert ContainerOptions().to_json() == {}
+
+
+# -- mount points ----------------------------------------------------------------------------------------------------
+
+
+def test_mount_points_that_the_image_lacks_go_with_the_run(store, busybox_layer):  # S24
+    container_id = store.create("sh", "-c", "echo mine >/root/made; exec sleep 1000")
+    record = store.supervisor.containers.find(container_id)
+    upper = Path(record.rootfs["upper"])
+    running, _ = store.supervisor.start(container_id)
+    assert {"proc", "sys", "dev", "etc/hosts", "etc/hostname", "etc/resolv.conf"} <= store.supervisor.stubs(running)
+    store.supervisor.stop(container_id, seconds=0)
+    assert store.supervisor.stubs(running) == frozenset()
+    left = sorted(str(path.relative_to(upper)) for path in upper.rglob("*"))
+    assert [path for path in left if path not in {"etc", "root", "root/made"}] == []
+    with store.supervisor.file_system(container_id) as (_record, root):
+        assert os.stat(f"{root}/etc").st_mtime_ns == os.stat(busybox_layer / "etc").st_mtime_ns
+
+
+def test_a_mount_point_that_was_filled_stays(tmp_path):
+    stubs = rootfs.missing_stubs(str(tmp_path), ["/var/cache", "/etc/hosts", "/kept"])
+    for name in ("var/cache", "etc", "kept"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "etc/hosts").touch()
+    (tmp_path / "kept/file").write_text("something")
+    rootfs.note_stubs(str(tmp_path / "noted"), stubs)
+    noted = rootfs.noted_stubs(str(tmp_path / "noted"))
+    assert noted == stubs
+    assert rootfs.standing_stubs(str(tmp_path), noted) == {"var", "var/cache", "etc", "etc/hosts"}
+    rootfs.remove_stubs(str(tmp_path), noted)
+    assert sorted(os.listdir(tmp_path)) == ["kept", "noted"]

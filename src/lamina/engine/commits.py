@@ -126,8 +126,8 @@ class Commits:
         Raises:
             NoSuchContainer, AmbiguousContainer: none fits, or several.
         """
-        with self._engine.containers.supervisor.file_system(name) as (_record, root):
-            write_tree(write, root)
+        with self._engine.containers.supervisor.file_system(name) as (record, root):
+            write_tree(write, root, exclude=self._engine.containers.supervisor.stubs(record).__contains__)
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
@@ -145,6 +145,7 @@ class Commits:
     def _changes(self, record: ContainerRecord) -> tuple[Changes, list[Change]]:
         source = self._engine.store.snapshots.changes(record.snapshot_key)
         targets = {str(mount["target"]).strip("/") for mount in record.mounts}
+        targets |= self._engine.containers.supervisor.stubs(record)
         return source, _without_stubs(source, list_changes(source), targets)
 
     def _layer(self, record: ContainerRecord, base: ImageConfig | None, lease: Lease) -> Digest | None:
@@ -222,7 +223,9 @@ def _without_stubs(source: Changes, changes: list[Change], targets: set[str]) ->
     stubs = {
         change.path
         for change in changes
-        if change.kind == "A" and (change.path in _STUBS or change.path in targets) and _is_empty(source, change.path)
+        if change.kind == "A"
+        and (change.path in _STUBS or change.path in targets)
+        and _is_empty(source, change.path, targets)
     }
     if not stubs:
         return changes
@@ -241,12 +244,13 @@ def _without_stubs(source: Changes, changes: list[Change], targets: set[str]) ->
         parents |= {path.rpartition("/")[0] for path in idle}
 
 
-def _is_empty(source: Changes, path: str) -> bool:
+def _is_empty(source: Changes, path: str, targets: set[str]) -> bool:
     """Whether an added path is an empty file, or a directory with nothing but stubs in it."""
     try:
         facts = os.lstat(os.path.join(source.tree, path))
         if stat.S_ISDIR(facts.st_mode):
-            return all(f"{path}/{name}" in _STUBS for name in os.listdir(os.path.join(source.tree, path)))
+            ours = _STUBS | targets
+            return all(f"{path}/{name}" in ours for name in os.listdir(os.path.join(source.tree, path)))
         return stat.S_ISREG(facts.st_mode) and facts.st_size == 0
     except OSError:
         return False

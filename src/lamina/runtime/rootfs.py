@@ -7,6 +7,7 @@ Every step goes through a descriptor of the root (openat2, RESOLVE_IN_ROOT): a l
 from __future__ import annotations
 
 import errno
+import json
 import os
 import posixpath
 import stat
@@ -218,3 +219,43 @@ def _remove_empty(parent_fd: int, name: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def note_stubs(path: str, stubs: Iterable[Stub]) -> None:
+    """Writes stubs to a file, for whoever sees the end of the run."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump([[stub.parent, stub.name, stub.parent_times] for stub in stubs], file)
+
+
+def noted_stubs(path: str) -> list[Stub]:
+    """The inverse of `note_stubs`; none when there is no such file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            noted = json.load(file)
+    except (OSError, ValueError):
+        return []
+    return [Stub(parent, name, tuple(times) if times else None) for parent, name, times in noted]
+
+
+def standing_stubs(root: str, stubs: Iterable[Stub]) -> frozenset[str]:
+    """Paths, without a leading slash, of stubs that hold nothing, or nothing but other such stubs."""
+    standing: set[str] = set()
+    with opened(root) as root_fd:
+        for stub in reversed(list(stubs)):
+            path = posixpath.join(stub.parent, stub.name)
+            try:
+                fd = open_path(root_fd, path, os.O_PATH | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            try:
+                facts = os.stat(fd)
+                if stat.S_ISDIR(facts.st_mode):
+                    inside = os.listdir(f"/proc/self/fd/{fd}")
+                    empty = all(posixpath.join(path, name).lstrip("/") in standing for name in inside)
+                else:
+                    empty = stat.S_ISREG(facts.st_mode) and facts.st_size == 0
+            finally:
+                os.close(fd)
+            if empty:
+                standing.add(path.lstrip("/"))
+    return frozenset(standing)

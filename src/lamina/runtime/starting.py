@@ -13,9 +13,9 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from lamina.errors import LaminaError
-from lamina.runtime import config, conmon, oci, preparation, process, rootfs_mount, seccomp_cache
+from lamina.runtime import config, conmon, finishing, oci, preparation, process, rootfs, rootfs_mount, seccomp_cache
 from lamina.runtime import host as host_module
-from lamina.runtime.bundle import oci_spec
+from lamina.runtime.bundle import mount_targets, oci_spec
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.host import HostFacts
 from lamina.runtime.mount_spec import parse_size
@@ -97,6 +97,7 @@ class Starter:
             ]
             spec = preparation.container_spec(record, root, namespace, mounts, self._pid_of)
             spec = replace(spec, console_size=size if options.tty else None)
+            rootfs.note_stubs(finishing.stubs_file(directory), rootfs.missing_stubs(root, mount_targets(spec, host)))
             devices = host_module.devices() if options.privileged else []
             bundle = oci_spec(spec, host, host_devices=devices, warn=self._warn)
             with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from lamina.errors import Invalid, LaminaError, NotFound
-from lamina.runtime import config, conmon, finishing, locks, oci, preparation, process, rootfs_mount, waiting
+from lamina.runtime import config, conmon, finishing, locks, oci, preparation, process, rootfs, rootfs_mount, waiting
 from lamina.runtime import host as host_module
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.host import HostFacts
@@ -249,6 +249,14 @@ class Supervisor:
                 yield record, root
             finally:
                 rootfs_mount.unmount(record.rootfs)
+
+    def stubs(self, record: ContainerRecord) -> frozenset[str]:
+        """Empty mount points that a running container's root file system has for the time of the run, without `/`."""
+        noted = rootfs.noted_stubs(finishing.stubs_file(self.paths.run(record.id)))
+        try:
+            return rootfs.standing_stubs(rootfs_mount.path_of(record.rootfs), noted) if noted else frozenset()
+        except OSError:  # it ended just now
+            return frozenset()
 
     # -- start ---------------------------------------------------------------------------------------------------
 
