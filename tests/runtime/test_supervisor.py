@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -273,6 +274,8 @@ def test_on_failure_restarts_so_many_times(store):
         watch.add(str(runs.parent), inotify.MODIFY | inotify.CREATE)
         while not (runs.exists() and runs.read_text().count("run") == 3):
             assert watch.wait(30)
+    with locks.holding(store.paths.run_root, container_id):
+        pass  # who restarts it notes that it runs a moment after it does
     assert store.supervisor.wait(container_id) == 3
     state = store.supervisor.find(container_id).state
     assert (state.status, state.restart_count) == ("exited", 2)
@@ -527,3 +530,12 @@ def test_a_mount_point_that_was_filled_stays(tmp_path):
     assert rootfs.standing_stubs(str(tmp_path), noted) == {"var", "var/cache", "etc", "etc/hosts"}
     rootfs.remove_stubs(str(tmp_path), noted)
     assert sorted(os.listdir(tmp_path)) == ["kept", "noted"]
+
+
+def test_only_the_users_annotations_reach_the_runtime(store):  # crun obeys run.oci.*
+    image = RunConfig(labels={"run.oci.hooks.stdout": "/evil", "from": "image"})
+    chosen = ContainerOptions(command=("sleep", "1000"), annotations={"mine": "1"}, labels={"l": "1"}, network="none")
+    container_id = store.create(image=image, options=chosen)
+    store.supervisor.start(container_id)
+    bundle = json.loads(Path(store.paths.run(container_id), "config.json").read_text())
+    assert bundle["annotations"] == {"mine": "1"}

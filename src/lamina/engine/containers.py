@@ -346,6 +346,7 @@ class Containers:
         Raises:
             NoSuchContainer: none fits.
             Invalid: the policy does not go with `--rm`, or the kernel refuses a limit.
+            WrongState: it ended just now.
         """
         from lamina.engine.limits import apply_limits
         from lamina.runtime import host as host_module
@@ -357,7 +358,10 @@ class Containers:
             raise Invalid("Restart policy cannot be updated because AutoRemove is enabled for the container")
         limits = {key: value for key, value in changes.items() if key != "restart"}
         if limits and record.state.running:
-            runtime = oci.choose(self.supervisor.paths.run_root, options.runtime, cgroups=host_module.cgroup_mode())
+            run_root, cgroups = self.supervisor.paths.run_root, host_module.cgroup_mode()
+            runtime = oci.holding(run_root, record.id, options.runtime, cgroups=cgroups)
+            if runtime is None:
+                raise WrongState(f"container {record.id} is not running", record.id, "exited")
             apply_limits(runtime, record, options, limits)
         self.supervisor.containers.edit(record.id, lambda each: replace(each, options=options.to_json()))
 

@@ -170,7 +170,8 @@ class ContainerSpec:
         no_new_privileges: as `--security-opt no-new-privileges`.
         apparmor: profile name or "".
         selinux_label: process label or "".
-        annotations: inert; handed to the runtime as they are.
+        annotations: handed to the runtime as they are. crun acts on some (`run.oci.*`), so only the user's own may be
+            here, never labels or annotations of an image.
         shm_size: bytes of /dev/shm.
         init: host path of an init (catatonit, tini) to run as pid 1, or "".
         cgroup_path: where below the cgroup roots.
