@@ -107,31 +107,32 @@ def _excluder(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
 def content_digest(tree: SourceTree, copy: Copy, digests: FileDigests | None = None) -> Digest:
     """The digest of everything a copy selects."""
     hasher = hashlib.sha256()
-
-    def add(*parts: bytes) -> None:
-        for part in parts:
-            hasher.update(len(part).to_bytes(8, "big"))
-            hasher.update(part)
-
     for source in select(tree, copy):
-        add(b"source", os.fsencode(source.name if not source.is_directory else ""), os.fsencode(source.prefix))
+        name = source.name if not source.is_directory else ""
+        hasher.update(_framed([b"source", os.fsencode(name), os.fsencode(source.prefix)]))
         for entry in source.entries(tree):
-            add(os.fsencode(entry.relative), *_fingerprint(tree, entry, copy.keep_owner, digests))
+            hasher.update(_framed(_fingerprint(tree, entry, copy.keep_owner, digests)))
     return Digest.from_hasher(hasher)
 
 
-def _fingerprint(tree: SourceTree, entry: Entry, keep_owner: bool, digests: FileDigests | None) -> Iterator[bytes]:
-    facts = entry.facts
-    yield str(facts.st_mode).encode()
+def _framed(parts: list[bytes]) -> bytes:
+    """Parts with their lengths, so that no two lists make the same bytes."""
+    return b"".join([len(part).to_bytes(8, "big") + part for part in parts])
+
+
+def _fingerprint(tree: SourceTree, entry: Entry, keep_owner: bool, digests: FileDigests | None) -> list[bytes]:
+    mode = entry.facts.st_mode
+    parts = [os.fsencode(entry.relative), b"%d" % mode]
     if keep_owner:
-        yield f"{facts.st_uid}:{facts.st_gid}".encode()
-        yield from _attributes(entry)
-    if stat.S_ISREG(facts.st_mode):
-        yield _file_digest(tree, entry, digests)
-    elif stat.S_ISLNK(facts.st_mode):
-        yield os.fsencode(entry.readlink())
-    elif stat.S_ISCHR(facts.st_mode) or stat.S_ISBLK(facts.st_mode):
-        yield str(facts.st_rdev).encode()
+        parts.append(b"%d:%d" % (entry.facts.st_uid, entry.facts.st_gid))
+        parts += _attributes(entry)
+    if stat.S_ISREG(mode):
+        parts.append(_file_digest(tree, entry, digests))
+    elif stat.S_ISLNK(mode):
+        parts.append(os.fsencode(entry.readlink()))
+    elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        parts.append(b"%d" % entry.facts.st_rdev)
+    return parts
 
 
 def _attributes(entry: Entry) -> Iterator[bytes]:
@@ -152,7 +153,7 @@ def is_copied_attribute(name: str) -> bool:
 
 
 def _file_digest(tree: SourceTree, entry: Entry, digests: FileDigests | None) -> bytes:
-    path = os.path.join(tree.root, entry.path)
+    path = f"{tree.root}/{entry.path}"
     if digests is not None and (known := digests.get(path, entry.facts)) is not None:
         return known
     fd = entry.open()
