@@ -164,13 +164,14 @@ class Supervisor:
         """
         self.containers.rename(self.containers.find(name).id, new_name)
 
-    def _remove_locked(self, container_id: str, *, volumes: bool) -> None:
+    def _remove_locked(self, container_id: str, *, volumes: bool, torn_down: bool = False) -> None:
         try:
             record = self.containers.find(container_id)
         except NoSuchContainer:
             return
-        self.containers.update(container_id, lambda state: replace(state, status="removing"))
-        finishing.teardown(record, self.paths, self.networks, lambda: self._host().cgroups)
+        if not torn_down:
+            self.containers.update(container_id, lambda state: replace(state, status="removing"))
+            finishing.teardown(record, self.paths, self.networks, lambda: self._host().cgroups)
         self._discard(record)
         self.containers.remove(container_id)
         if volumes:
@@ -352,7 +353,7 @@ class Supervisor:
             oom = conmon.oom_killed(directory)
             finishing.teardown(record, self.paths, self.networks, lambda: self._host().cgroups)
             if options.auto_remove:
-                self._remove_locked(container_id, volumes=True)
+                self._remove_locked(container_id, volumes=True, torn_down=True)
                 return replace(record, state=finishing.ended(record.state, code, "", oom=oom))
             now = rfc3339(self._clock())
             return self.containers.update(container_id, lambda state: finishing.ended(state, code, now, oom=oom))
