@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from lamina.build.builder import BuildFailed
-from lamina.testing.builds import Workshop
+from lamina.testing.builds import FileSpec, Workshop
 
 pytestmark = [pytest.mark.root, pytest.mark.runtime]
 
@@ -160,7 +160,7 @@ def test_add_extracts_archives_by_content(workshop: Workshop):
         info = tarfile.TarInfo("inside/file")
         info.size, info.uid, info.gid = 2, 7, 8
         archive.addfile(info, io.BytesIO(b"hi"))
-    files = {"odd.name": out.getvalue(), "bogus.tar.gz": "no archive"}
+    files: dict[str, FileSpec] = {"odd.name": out.getvalue(), "bogus.tar.gz": "no archive"}
     made = workshop.build(
         "FROM base\nADD odd.name /x/\nADD bogus.tar.gz /x/\nCOPY odd.name /y/\nADD --chown=web odd.name /z\n"
         "ADD --unpack=false odd.name /k/\n",

@@ -90,7 +90,7 @@ def test_warnings_come_after_the_build(lamina: CommandLine):
 
 def test_arguments_come_from_the_environment_when_only_named(lamina: CommandLine):
     where = _context(lamina, "FROM base\nARG a\nARG b=default\nLABEL a=$a b=$b\n")
-    lamina.env["a"] = "from env"  # type: ignore[index]
+    lamina.env["a"] = "from env"
     lamina.ok("build", "--build-arg", "a", "--build-arg", "b", "-t", "x", where)
     assert (
         lamina.ok("image", "inspect", "-f", "{{json .Config.Labels}}", "x").strip() == '{"a":"from env","b":"default"}'

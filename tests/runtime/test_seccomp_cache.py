@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def crun(tmp_path: Path) -> Runtime:
     return Runtime("crun", str(binary), "1.8", str(tmp_path / "crun"))
 
 
-def bundle(action: str = "SCMP_ACT_ERRNO", **annotations: str) -> dict:
+def bundle(action: str = "SCMP_ACT_ERRNO", **annotations: str) -> dict[str, Any]:
     return {"annotations": annotations, "linux": {"seccomp": {"defaultAction": action}}}
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from lamina.errors import Invalid
 from lamina.linux import inotify, mounts
-from lamina.runtime import attach, locks, oci, process, rootfs, supervisor
-from lamina.runtime.config import ContainerOptions, RestartPolicy
+from lamina.runtime import attach, locks, oci, process, rootfs, signals
+from lamina.runtime.config import ContainerOptions, RestartName, RestartPolicy
 from lamina.runtime.mount_spec import InvalidMount, parse_mount, parse_tmpfs, parse_volume
 from lamina.runtime.state import AmbiguousContainer, NameTaken, NoSuchContainer, WrongState
 from lamina.spec.config import RunConfig
@@ -205,7 +205,7 @@ def test_signals_by_name_and_number(store):  # C22
     assert store.supervisor.wait(container_id) == 3
     with pytest.raises(WrongState, match="is not running"):
         store.supervisor.kill(container_id, "9")
-    assert supervisor.signal_number("SIGRTMIN+3") == signal.SIGRTMIN + 3
+    assert signals.signal_number("SIGRTMIN+3") == signal.SIGRTMIN + 3
 
 
 def test_init_reaps_and_passes_signals_on(store):
@@ -302,7 +302,7 @@ def test_always_restarts_until_stopped(store):
 
 def test_a_reboot_brings_back_what_should_run(store):
     """Processes killed, the run root and all mounts gone: what a reboot leaves."""
-    policies = ("no", "always", "unless-stopped", "on-failure")
+    policies: tuple[RestartName, ...] = ("no", "always", "unless-stopped", "on-failure")
     running = {name: store.create(*LOOP, name=name, restart=RestartPolicy(name), network="none") for name in policies}
     stopped = {
         name: store.create(*LOOP, name=f"{name}-stopped", restart=RestartPolicy(name), network="none")

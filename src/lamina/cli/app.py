@@ -109,9 +109,7 @@ def _globals_for_help(ctx: Context) -> list[Any]:
     from lamina.values import replace
 
     defaults = {"config": ctx.config_dir, "root": ctx.root}
-    return [
-        replace(item, default=defaults.get(item.name, item.default)) for item in flags_of(GlobalOptions)
-    ]
+    return [replace(item, default=defaults.get(item.name, item.default)) for item in flags_of(GlobalOptions)]
 
 
 def _walk(ctx: Context, rest: Sequence[str]) -> Invocation | None:

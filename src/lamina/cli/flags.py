@@ -86,9 +86,7 @@ def flag(
 def flags_of(options: type[Options]) -> list[Flag]:
     """The flags of an options class, in order of name, as help shows them."""
     found = [
-        replace(item.metadata[_METADATA], field=item.name)
-        for item in fields(options)
-        if _METADATA in item.metadata
+        replace(item.metadata[_METADATA], field=item.name) for item in fields(options) if _METADATA in item.metadata
     ]
     return sorted(found, key=lambda spec: spec.name)
 

@@ -17,7 +17,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
-from lamina.errors import Cancelled, Integrity, Invalid, LaminaError, LimitExceeded, Unsupported
+from lamina.errors import Cancelled, Integrity, Invalid, LimitExceeded, Unsupported
 from lamina.layer.applied import Applied, NeedsParents, WhiteoutMode
 from lamina.layer.apply import apply_layer
 from lamina.layer.compression import decompress

@@ -108,7 +108,9 @@ class ContainerStore:
         self.database.close()
         left = mounts.mount_points(self.paths.root) + mounts.mount_points(self.paths.run_root)
         left += [
-            str(path) for path in Path(self.paths.run_root).glob("*/*") if path.parent.name in {"c", "netns", "runc", "crun"}
+            str(path)
+            for path in Path(self.paths.run_root).glob("*/*")
+            if path.parent.name in {"c", "netns", "runc", "crun"}
         ]
         return left
 

@@ -46,7 +46,7 @@ def test_ps_shows_states_in_dockers_words(lamina, waiting):
     assert lamina.out("ps", "-n", "2", "--format", "{{.Names}}").split() == ["fresh", "failed"]
 
 
-FILTERS = (
+FILTERS: tuple[tuple[list[str], list[str]], ...] = (
     (["status=exited"], ["failed"]),
     (["status=exited", "status=created"], ["fresh", "failed"]),
     (["exited=3"], ["failed"]),
