@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, Final
@@ -20,6 +21,8 @@ from lamina.store.backends.driver import BlobNotFound, Partial, UploadBusy
 from lamina.store.files import Files, StoreIOFailed, raise_typed
 
 _CHUNK: Final = 1 << 20
+_ATTEMPTS: Final = 25
+_PAUSE: Final = 0.02
 
 
 class FilesystemDriver:
@@ -100,7 +103,7 @@ class FilesystemDriver:
             except OSError as error:
                 raise_typed(path, error)
             try:
-                if not _lock(fd):
+                if not _locked_soon(fd):
                     raise UploadBusy(name)
                 if not _still(fd, path):
                     # Dropped between open and lock: the name is free again.
@@ -235,6 +238,15 @@ class FileUpload:
             raise_typed(self._path, error)
         finally:
             self.close()
+
+
+def _locked_soon(fd: int) -> bool:
+    """Lock a file that whoever lists or drops uploads may hold for a moment; a writer holds it for long."""
+    for _attempt in range(_ATTEMPTS):
+        if _lock(fd):
+            return True
+        time.sleep(_PAUSE)
+    return _lock(fd)
 
 
 def _lock(fd: int) -> bool:
