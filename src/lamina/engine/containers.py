@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lamina.engine import writable
 from lamina.errors import Invalid, Unsupported
 from lamina.progress import ProgressSink, discard
+from lamina.runtime import ids
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.signals import signal_number
 from lamina.runtime.state import ContainerRecord, NameTaken, NoSuchContainer, WrongState
@@ -142,7 +143,7 @@ class Containers:
         found = self._image(new, progress, missing)
         store = self._engine.store
         config = store.images.config(found.image.id).config
-        container_id = secrets.token_hex(32)
+        container_id = ids.container_id()
         parent = store.images.snapshot(found.image.id)
         with store.lease("create a container") as lease:
             key = f"container-{container_id}"

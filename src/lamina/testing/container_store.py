@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import subprocess
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.linux import mounts
-from lamina.runtime import attach, execs, rootfs_mount
+from lamina.runtime import attach, execs, ids, rootfs_mount
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.paths import RuntimePaths
 from lamina.runtime.state import ContainerRecord
@@ -60,7 +59,7 @@ class ContainerStore:
         **more: Any,
     ) -> str:
         """Creates a container; returns its id. `more` are options by name."""
-        container_id = secrets.token_hex(32)
+        container_id = ids.container_id()
         base = self._base / "snapshots" / container_id
         for part in ("upper", "work", "merged"):
             (base / part).mkdir(parents=True)
