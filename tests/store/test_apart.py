@@ -6,7 +6,10 @@ import gzip
 import io
 import os
 import random
+import select
 import signal
+import subprocess
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -23,7 +26,7 @@ from lamina.layer.worker import error_from_json, error_to_json
 from lamina.spec import mediatype
 from lamina.spec.descriptor import Descriptor
 from lamina.spec.digest import Digest
-from lamina.store.apart import ApplyWorker, WorkerDied
+from lamina.store.apart import ApplyWorker, WorkerDied, WorkerStuck
 from lamina.store.pipeline import DiffIdMismatch, LayerSource
 from lamina.store.store import Store
 from lamina.store.unpack import Unpacker
@@ -226,3 +229,68 @@ def test_errors_survive_the_way_between_processes(error):
 
 def test_an_error_that_no_layer_raises_is_a_bug():
     assert type(error_from_json(error_to_json(Integrity("?")))) is Internal
+
+
+STARTED = """
+import os, sys
+from lamina.layer.applied import WhiteoutMode
+from lamina.layer.limits import Limits
+from lamina.store.apart import ApplyWorker
+with ApplyWorker(sys.argv[1], WhiteoutMode.REMOVE, Limits(), lambda: None, userxattr=False) as worker:
+    print(worker.pid, flush=True)
+    blob = open(sys.argv[2], "rb").read()[: int(sys.argv[3])]
+    worker.write(blob)
+    if len(blob) < int(sys.argv[4]):
+        os.read(0, 1)  # the rest never comes
+    worker.end()
+    worker.result()
+"""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99, 1.0])
+def test_no_process_outlives_the_one_that_started_it(tmp_path, share):  # F3, F22
+    """However far it has come: its parent is killed, and nothing goes on to write."""
+    blob = tmp_path / "blob"
+    blob.write_bytes(gzip.compress(archive(*((f"d{n % 100}/{n}", b"x" * 2000) for n in range(3000))), 1, mtime=0))
+    size = blob.stat().st_size
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    command = [sys.executable, "-c", STARTED, str(tree), str(blob), str(int(size * share)), str(size)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        pid = int(parent.stdout.readline())
+        try:
+            worker = os.pidfd_open(pid)
+        except ProcessLookupError:
+            worker = -1  # it was quick
+        os.kill(parent.pid, signal.SIGKILL)
+    if worker >= 0:
+        try:
+            assert select.select([worker], [], [], 30)[0], "the worker lives on"
+        finally:
+            os.close(worker)
+    assert not os.path.exists(f"/proc/{pid}/fd/0")
+
+
+def test_a_process_that_does_nothing_is_given_up(tmp_path):  # F24
+    options = {"userxattr": False, "patience": 0.3}
+    with ApplyWorker(str(tmp_path), WhiteoutMode.REMOVE, Limits(), lambda: None, **options) as worker:
+        pid = worker.pid
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(WorkerStuck, match=r"has done nothing for 0\.3 seconds"):
+            for _ in range(64):
+                worker.write(bytes(1 << 20))
+        with pytest.raises(WorkerStuck):
+            worker.result()
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_a_process_that_waits_for_a_slow_source_is_not_given_up(tmp_path):
+    """The legitimate twin: what the parent waits for elsewhere does not count against the process."""
+    blob = gzip.compress(TAR, mtime=0)
+    options = {"userxattr": False, "patience": 0.0}
+    with ApplyWorker(str(tmp_path), WhiteoutMode.REMOVE, Limits(), lambda: None, **options) as worker:
+        for byte in range(0, len(blob), 20_000):
+            worker.write(blob[byte : byte + 20_000])
+        worker.end()
+        os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+        assert worker.result()[0].files == 1

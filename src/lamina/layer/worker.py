@@ -5,6 +5,8 @@ fights for it again with the threads that download, inflate and hash; in a proce
 layers use several processors. The parent's half is `lamina.store.apart`.
 
     python -I -S -c START  OPTIONS(JSON)      stdin: the blob    stdout: the result    descriptor `root`: the tree
+
+It dies with its parent, so that nothing writes into a tree that another process may be removing.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from lamina.layer.digesting import HashingReader
 from lamina.layer.entry import BadArchive
 from lamina.layer.limits import LayerLimit, Limits
 from lamina.layer.paths import UnsafeEntry
+from lamina.linux.syscalls import die_with_parent
 from lamina.values import asdict
 
 #: What `python -c` runs; the path of modules comes with the options, since `-I -S` finds none by itself.
@@ -47,6 +50,7 @@ def options(root: int, whiteouts: WhiteoutMode, limits: Limits, *, userxattr: bo
     return json.dumps(
         {
             "path": [entry for entry in sys.path if entry],
+            "parent": os.getpid(),
             "root": root,
             "whiteouts": whiteouts.value,
             "limits": asdict(limits),
@@ -57,6 +61,8 @@ def options(root: int, whiteouts: WhiteoutMode, limits: Limits, *, userxattr: bo
 
 def main(given: dict[str, Any]) -> None:
     """Apply what comes in and say how it went."""
+    if not die_with_parent(given["parent"]):
+        os._exit(1)
     os.umask(0)  # this process makes nothing but the layer's files, and may give them their modes at once
     try:
         answer = _apply(given)

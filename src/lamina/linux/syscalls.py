@@ -32,6 +32,10 @@ CLONE_FS: Final = 0x200
 CLONE_NEWNS: Final = 0x20000
 CLONE_NEWNET: Final = 0x40000000
 
+# prctl(2)
+PR_SET_PDEATHSIG: Final = 1
+_SIGKILL: Final = 9  # the signal module costs a millisecond of start-up
+
 # openat2(2)
 RESOLVE_NO_XDEV: Final = 0x01
 RESOLVE_NO_MAGICLINKS: Final = 0x02
@@ -145,6 +149,23 @@ def setns(fd: int, nstype: int) -> None:
     """
     if _LIBC.setns(fd, nstype) != 0:
         raise SyscallFailed(ctypes.get_errno(), "setns", hex(nstype))
+
+
+def die_with_parent(parent: int) -> bool:
+    """Has the kernel kill this process when the thread that started it ends, however it ends (prctl(2)).
+
+    Args:
+        parent: its process id.
+
+    Returns:
+        False when the parent is gone already, so that nothing would come.
+
+    Raises:
+        SyscallFailed: the kernel said no.
+    """
+    if _LIBC.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(_SIGKILL)) != 0:
+        raise SyscallFailed(ctypes.get_errno(), "prctl", "PR_SET_PDEATHSIG")
+    return os.getppid() == parent
 
 
 def syncfs(fd: int) -> None:

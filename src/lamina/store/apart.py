@@ -8,6 +8,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -21,6 +22,9 @@ from lamina.spec.digest import Digest
 _PIPE: Final = 1 << 20
 _LOOK: Final = 250  # milliseconds between two looks at whether the work is still wanted
 _TAIL: Final = 2000
+_GRACE: Final = 5.0
+#: Seconds without any progress after which the process counts as stuck. Even a slow disk lets a write pass in this.
+PATIENCE: Final = 120.0
 
 
 class WorkerDied(Unavailable):
@@ -39,6 +43,21 @@ class WorkerDied(Unavailable):
         self.status = status
 
 
+class WorkerStuck(Unavailable):
+    """The process that unpacked a layer took nothing in and did nothing for too long; it was killed (F24).
+
+    Attributes:
+        seconds: how long.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the process unpacking a layer has done nothing for {seconds:g} seconds",
+            hint="see what the kernel says of the disk below the store (dmesg), then try again",
+        )
+        self.seconds = seconds
+
+
 class ApplyWorker:
     """One layer on its way into a tree. A context manager; leaving it early kills the process.
 
@@ -46,9 +65,16 @@ class ApplyWorker:
     """
 
     def __init__(
-        self, tree: str, whiteouts: WhiteoutMode, limits: Limits, check: Callable[[], None], *, userxattr: bool
+        self,
+        tree: str,
+        whiteouts: WhiteoutMode,
+        limits: Limits,
+        check: Callable[[], None],
+        *,
+        userxattr: bool,
+        patience: float = PATIENCE,
     ) -> None:
-        """Starts the process.
+        """Starts the process, which dies with the calling thread.
 
         Args:
             tree: the directory to unpack into.
@@ -56,11 +82,12 @@ class ApplyWorker:
             limits: as for `apply_layer`.
             check: asked while waiting for the process; raises when the work is no longer wanted.
             userxattr: as for `apply_layer`.
+            patience: seconds for which it may do nothing at all.
 
         Raises:
             WorkerDied: it cannot be started.
         """
-        self._check = check
+        self._check, self._patience = check, patience
         self._failure: LaminaError | None = None
         root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         given = options(root, whiteouts, limits, userxattr=userxattr)
@@ -100,6 +127,7 @@ class ApplyWorker:
 
         Raises:
             LaminaError: the process has failed, with this.
+            WorkerStuck: it does nothing.
         """
         view = memoryview(data)
         while view:
@@ -123,6 +151,7 @@ class ApplyWorker:
             NeedsParents, BadArchive, BadStream, UnsafeEntry, LayerLimit, ApplyFailed, ApplyDenied, Unsupported: of
                 `lamina.layer`.
             WorkerDied: no answer came.
+            WorkerStuck: it does nothing.
         """
         if self._failure is not None:
             raise self._failure
@@ -160,8 +189,15 @@ class ApplyWorker:
     def _wait(self, fd: int, event: int) -> None:
         poll = select.poll()
         poll.register(fd, event)
+        since, before = time.monotonic(), -1
         while not poll.poll(_LOOK):
             self._check()
+            now, used = time.monotonic(), _processor_time(self.pid)
+            if used != before:
+                since, before = now, used
+            elif now - since > self._patience:
+                self._failure = WorkerStuck(self._patience)
+                raise self._failure
 
     def __enter__(self) -> ApplyWorker:
         return self
@@ -170,8 +206,21 @@ class ApplyWorker:
         process = self._process
         if process.poll() is None:
             process.kill()
-            process.wait()
+            with suppress(
+                subprocess.TimeoutExpired
+            ):  # one that a broken disk holds in the kernel goes when that lets go
+                process.wait(_GRACE)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
+
+
+def _processor_time(pid: int) -> int:
+    """Clock ticks that a process has used, -1 when it is gone (proc(5), fields 14 and 15 of stat)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return -1
+    return int(fields[11]) + int(fields[12])

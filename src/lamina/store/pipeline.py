@@ -168,7 +168,7 @@ class LayerPipeline:
         Raises:
             DigestMismatch, SizeMismatch, DamagedBlob, DiffIdMismatch: not the content promised.
             NeedsParents, BadArchive, UnsafeEntry, LayerLimit, ApplyFailed, ApplyDenied: from `lamina.layer`.
-            WorkerDied: the process that unpacked was killed.
+            WorkerDied, WorkerStuck: the process that unpacked was killed, or hangs.
             StoreFull, StoreIOFailed, Cancelled: and what the source raises.
         """
         if source.blob.size >= self._apart and sys.executable:
