@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lamina.testing.registry_client import Client, digest_of
+from lamina.testing.registry_client import Client, digest_of, manifest_of
 
 
 @contextmanager
@@ -57,7 +57,10 @@ def test_limits_are_flags(tmp_path: Path) -> None:
         index += b'"digest":"sha256:' + b"0" * 64 + b'"}]}'
         kind = "application/vnd.oci.image.index.v1+json"
         assert client.push_manifest("a", "v1", index, kind).codes == ["MANIFEST_BLOB_UNKNOWN"]
+        assert client.push_manifest("a", "v1", manifest_of(b"no", b"where")).codes == ["MANIFEST_BLOB_UNKNOWN"]
     assert os.path.isfile(f"{storage}/registry.db")
+    with serving(tmp_path, "--storage", storage, "--sparse-images") as (address, _):
+        assert Client(address).push_manifest("a", "v1", manifest_of(b"no", b"where")).status == 201
 
 
 def test_https(tmp_path: Path) -> None:

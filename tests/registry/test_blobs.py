@@ -45,8 +45,10 @@ def test_a_range(client: Client, url: str, header: str, expected: bytes, place: 
     assert reply.headers["Content-Length"] == str(len(expected))
 
 
-def test_a_range_past_the_end(client: Client, url: str) -> None:
-    reply = client.get(url, Range="bytes=100000-")
+@pytest.mark.parametrize("header", ["bytes=100000-", "bytes=500-0"])
+def test_a_range_past_the_end(client: Client, url: str, header: str) -> None:
+    # The second is no range at all; to ignore it is allowed too, but the OCI suite takes that for a missing feature.
+    reply = client.get(url, Range=header)
     assert (reply.status, reply.headers["Content-Range"]) == (416, "bytes */100000")
 
 

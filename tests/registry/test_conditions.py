@@ -21,7 +21,6 @@ from lamina.registry.errors import RangeUnsatisfiable
         ("bytes=-99", (0, 10)),
         ("bytes=5-99", (5, 5)),
         ("bytes = 5-6", (5, 2)),
-        ("bytes=4-2", None),
         ("bytes=0-1,3-4", None),
         ("lines=1-2", None),
         ("bytes=-", None),
@@ -32,7 +31,7 @@ def test_ranges_of_ten_bytes(header: str | None, part: tuple[int, int] | None) -
     assert byte_range(header, 10) == part
 
 
-@pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-12", "bytes=-0"])
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=4-2"])
 def test_ranges_past_the_end(header: str) -> None:
     with pytest.raises(RangeUnsatisfiable):
         byte_range(header, 10)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lamina.registry.config import RegistryConfig
 from lamina.spec import mediatype
+from lamina.testing.registry import running_registry
 from lamina.testing.registry_client import Client, descriptor, digest_of, index_of, manifest_of
 
 
@@ -182,6 +185,22 @@ def test_an_index_may_be_sparse_and_reveals_nothing(client: Client, repository: 
     raw = client.get(manifest_url(f"{repository}/other", "v1")).body
     assert client.push_manifest(repository, "v1", index_of(descriptor(raw, mediatype.OCI_MANIFEST))).status == 201
     assert client.get(manifest_url(repository, digest)).codes == ["MANIFEST_UNKNOWN"]
+
+
+def test_an_image_may_be_sparse_where_that_was_asked_for(tmp_path: Path) -> None:
+    # R09, threat 50: what is missing stays missing, what is there must have its size
+    with running_registry(str(tmp_path), RegistryConfig(sparse_images=True)) as address:
+        client = Client(address)
+        layer = b"pushed later"
+        elsewhere = client.push_blob("other", layer)
+        document = manifest_of(b"{}", layer)
+        client.push_blob("a", b"{}")
+        assert client.push_manifest("a", "v1", document).status == 201
+        assert client.get(manifest_url("a", "v1")).json() == document
+        assert client.get(f"/v2/a/blobs/{elsewhere}").codes == ["BLOB_UNKNOWN"]
+        client.push_blob("a", layer)
+        document["layers"][0]["size"] += 1
+        assert client.push_manifest("a", "v2", document).codes == ["SIZE_INVALID"]
 
 
 def test_a_tag_moves_and_the_old_manifest_stays(client: Client, repository: str) -> None:

@@ -32,6 +32,7 @@ class RegistryOptions(Options):
     no_delete: bool = flag("no-delete", kind=BOOL, help="Refuse to delete manifests, tags and blobs")
     scrub_interval: int = flag("scrub-interval", kind=DURATION, help="Time between two checks of everything stored")
     root: str = flag("root", help="Data directory (default: registry in lamina's root directory)")
+    sparse_images: bool = flag("sparse-images", kind=BOOL, help="Accept an image whose layers are not there yet")
     storage: str = flag("storage", hidden=True, help="The same as --root")
     strict_indexes: bool = flag("strict-indexes", kind=BOOL, help="Refuse an index whose children are not there yet")
     tls_cert: str = flag("tls-cert", help="Serve HTTPS with this certificate chain (PEM)")
@@ -96,6 +97,7 @@ def _config(options: RegistryOptions) -> RegistryConfig:
         RegistryConfig(),
         delete_enabled=not options.no_delete,
         sparse_indexes=not options.strict_indexes,
+        sparse_images=options.sparse_images,
         access_log=options.access_log,
         **changes,  # type: ignore[arg-type]
     )

@@ -16,6 +16,8 @@ class RegistryConfig:
     Attributes:
         delete_enabled: whether manifests, tags and blobs may be deleted; 405 UNSUPPORTED otherwise (R12).
         sparse_indexes: accept an index whose children are not (yet) in the repository. They stay 404 until pushed.
+        sparse_images: accept an image whose config or layers are not (yet) in the repository, as mirrors that copy in
+            parts need it; refused otherwise, so that a client that forgot a blob hears of it (R09).
         max_manifest_bytes: larger manifests are answered 413 (R09, threat 14). 4 MiB, what the specification asks for,
             is also what `lamina.spec` reads at most, so this can be lowered only.
         max_blob_bytes: an upload that grows past this is answered 413 and dropped (threat 54).
@@ -38,6 +40,7 @@ class RegistryConfig:
 
     delete_enabled: bool = True
     sparse_indexes: bool = True
+    sparse_images: bool = False
     max_manifest_bytes: int = 4 * MIB
     max_blob_bytes: int = 256 << 30
     max_uploads: int = 10_000

@@ -108,7 +108,7 @@ class Manifests:
         references = self._references(document)
         self._metadata.check_references(repository, references)
         lost = [blob for blob, size in references.blobs.items() if self._content.driver.size(blob) != size]
-        if lost:
+        if lost and references.blobs_required:
             raise ManifestBlobUnknown(repository, lost)
         self._content.put(digest, data)
         named = tags if isinstance(reference, Digest) else (reference, *tags)
@@ -126,7 +126,7 @@ class Manifests:
                 foreign.append(blob.digest)
             elif blobs.setdefault(blob.digest, blob.size) != blob.size:
                 raise SizeMismatch(f"manifest gives two sizes for {blob.digest}")
-        return References(blobs=blobs, foreign=foreign)
+        return References(blobs=blobs, foreign=foreign, blobs_required=not self._config.sparse_images)
 
     def delete(self, repository: Repository, reference: Tag | Digest) -> None:
         """Remove a tag, or a manifest with all its tags (R12).

@@ -23,7 +23,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     Several ranges, and units or forms that are unknown, are answered with the whole, as the RFC allows.
 
     Raises:
-        RangeUnsatisfiable: the range begins past the end.
+        RangeUnsatisfiable: the range begins past the end of the blob, or past its own end.
     """
     match = _RANGE.fullmatch(header.replace(" ", "")) if header else None
     if match is None or match[1] == match[2] == "":
@@ -35,8 +35,6 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
         return size - count, count
     first = int(match[1])
     last = min(int(match[2]), size - 1) if match[2] else size - 1
-    if match[2] and int(match[2]) < first:
-        return None
-    if first >= size:
+    if first >= size or last < first:
         raise RangeUnsatisfiable(size)
     return first, last - first + 1

@@ -30,13 +30,15 @@ class References:
     """What a manifest refers to.
 
     Attributes:
-        blobs: config and layers with the sizes the manifest declares; they must be in the repository.
+        blobs: config and layers with the sizes the manifest declares.
+        blobs_required: whether the blobs must be in the repository; those that are must have their size either way.
         foreign: layers that need not be stored (non-distributable).
         children: entries of an index; manifests, or blobs in a build cache.
         children_required: whether the children must be in the repository.
     """
 
     blobs: Mapping[Digest, int] = field(default_factory=dict)
+    blobs_required: bool = True
     foreign: Sequence[Digest] = ()
     children: Sequence[Digest] = ()
     children_required: bool = False

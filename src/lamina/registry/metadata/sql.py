@@ -326,7 +326,7 @@ def _check_references(
     connection: Connection, repository_id: int, repository: Repository, references: References
 ) -> None:
     held = _held(connection, t.repository_blobs, repository_id, references.blobs)
-    missing = [digest for digest in references.blobs if str(digest) not in held]
+    missing = [digest for digest in references.blobs if references.blobs_required and str(digest) not in held]
     if references.children_required:
         children = _held(connection, t.manifests, repository_id, references.children)
         children |= _held(connection, t.repository_blobs, repository_id, references.children)
@@ -334,7 +334,7 @@ def _check_references(
     if missing:
         raise ManifestBlobUnknown(repository, missing)
     for digest, size in references.blobs.items():
-        if held[str(digest)] != size:
+        if held.get(str(digest), size) != size:
             raise SizeMismatch(f"manifest says {size} bytes for {digest}, the blob has {held[str(digest)]}")
 
 
