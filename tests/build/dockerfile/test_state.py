@@ -24,7 +24,6 @@ def build(
     base: RunConfig | None = None,
     args: Mapping[str, str] | None = None,
     contexts: Collection[str] = (),
-    last_wins: bool = False,
 ) -> StageResult:
     """The last stage of a file, after those that it needs; the image `base` has the configuration `base`."""
     graph = bind(stages(parse(text)), Platforms(LINUX, LINUX), build_args=args, contexts=contexts)
@@ -36,7 +35,7 @@ def build(
             image = isinstance(bound.base, ImageRef)
             own = base if base and bound.stage.from_.base == "base" else RunConfig()
             state = BaseState(own) if image else BaseState.scratch()
-        results[index] = evaluate(bound, state, graph, last_wins=last_wins)
+        results[index] = evaluate(bound, state, graph)
     return results[graph.target]
 
 
@@ -44,11 +43,9 @@ def config(text: str, base: RunConfig | None = None, args: Mapping[str, str] | N
     return build(f"FROM base\n{text}", base, args).config
 
 
-def env(
-    text: str, base: RunConfig | None = None, args: Mapping[str, str] | None = None, last_wins: bool = False
-) -> dict[str, str]:
+def env(text: str, base: RunConfig | None = None, args: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a RUN at the end sees, without PATH."""
-    step = build(f"FROM base\n{text}\nRUN true", base, args, last_wins=last_wins).steps[-1]
+    step = build(f"FROM base\n{text}\nRUN true", base, args).steps[-1]
     assert isinstance(step, RunStep)
     return {name: value for name, value in step.env if name != "PATH"}
 
@@ -123,11 +120,7 @@ def test_env_hides_an_argument_of_the_same_name() -> None:  # D08
     assert env("ARG v=1", RunConfig(env=("v=2",)), args={"v": "3"}) == {"v": "2"}
 
 
-def test_or_the_later_one_counts_when_asked_to() -> None:  # D08 as BuildKit has it
-    assert env("ARG v=1\nENV v=2", last_wins=True) == {"v": "2"}
-    assert env("ENV v=2\nARG v=1\nARG w=$v", last_wins=True) == {"v": "1", "w": "1"}
-    assert env("ENV v=2\nARG v", last_wins=True) == {"v": "2"}
-    assert env("ENV v=2\nARG v=1\nENV v=4", last_wins=True) == {"v": "4"}
+def test_env_takes_over_the_value_of_an_argument() -> None:  # D08
     assert config("ARG v=1\nENV v=$v").environment()["v"] == "1"
 
 

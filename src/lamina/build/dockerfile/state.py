@@ -109,14 +109,7 @@ class StageResult:
         return BaseState(self.config, self.author, self.args, self.workdir_set)
 
 
-def evaluate(
-    bound: BoundStage,
-    base: BaseState,
-    graph: Graph,
-    *,
-    linter: Linter | None = None,
-    last_wins: bool = False,
-) -> StageResult:
+def evaluate(bound: BoundStage, base: BaseState, graph: Graph, *, linter: Linter | None = None) -> StageResult:
     """Evaluate one stage.
 
     Args:
@@ -124,12 +117,11 @@ def evaluate(
         base: what it starts with.
         graph: the build that it belongs to.
         linter: takes the warnings.
-        last_wins: whether an ARG hides an earlier ENV of the same name, see `Variables`.
 
     Raises:
         DockerfileError: an expansion failed, or its result is not valid; with the place.
     """
-    evaluator = _Evaluator(bound, base, graph, linter or Linter(), last_wins=last_wins)
+    evaluator = _Evaluator(bound, base, graph, linter or Linter())
     source = graph.file.dockerfile.source
     if not bound.replaced:
         triggers = [parse_trigger(text, bound.stage.from_, source) for text in base.config.on_build]
@@ -142,7 +134,7 @@ def evaluate(
 class _Evaluator:
     """The state of a stage between two instructions."""
 
-    def __init__(self, bound: BoundStage, base: BaseState, graph: Graph, linter: Linter, *, last_wins: bool) -> None:
+    def __init__(self, bound: BoundStage, base: BaseState, graph: Graph, linter: Linter) -> None:
         self._stage = bound.stage
         self._graph = graph
         self._linter = linter
@@ -153,7 +145,7 @@ class _Evaluator:
         environment = base.config.environment()
         environment.setdefault("PATH", DEFAULT_PATH)
         escape = graph.file.dockerfile.escape
-        self._variables = Variables(environment, base.args, escape=escape, last_wins=last_wins)
+        self._variables = Variables(environment, base.args, escape=escape)
         self._workdir = clean_path(posixpath.join("/", base.config.working_dir))
         self._steps: list[Step] = []
         self._title = ""

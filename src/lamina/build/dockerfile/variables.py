@@ -13,37 +13,30 @@ OnUnset = Callable[[list[str]], None]
 class Variables:
     """ENV and ARG of one stage at one point.
 
-    An ENV always hides an ARG of the same name, also one that a build argument sets and one that comes later
-    (Dockerfile reference, "Using ARG variables"). With `last_wins` the later of the two counts, as BuildKit has it.
+    An ENV always hides an ARG of the same name, also one that a build argument sets and one that comes later: so says
+    the Dockerfile reference ("Using ARG variables"), and so do buildah and the classic builder. BuildKit's code lets a
+    later ARG with a value win.
 
     Attributes:
         env: ENV, those of the base image included, in order.
         args: what ARG declared here or in the stage that this one is built from; None without a value.
     """
 
-    def __init__(
-        self, env: Mapping[str, str], args: Mapping[str, str | None], *, escape: str, last_wins: bool = False
-    ) -> None:
+    def __init__(self, env: Mapping[str, str], args: Mapping[str, str | None], *, escape: str) -> None:
         self.env = dict(env)
         self.args = dict(args)
         self._mode = Mode(escape)
-        self._last_wins = last_wins
-        self._over_env: set[str] = set()
         self.on_unset: OnUnset | None = None
         self._visible: dict[str, str] | None = None
 
     def set_env(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Set ENV."""
-        for name, value in pairs:
-            self.env[name] = value
-            self._over_env.discard(name)
+        self.env.update(pairs)
         self._visible = None
 
     def declare(self, name: str, value: str | None) -> None:
         """Declare an ARG."""
         self.args[name] = value
-        if self._last_wins and value is not None:
-            self._over_env.add(name)
         self._visible = None
 
     def visible(self) -> dict[str, str]:
@@ -51,8 +44,8 @@ class Variables:
         if self._visible is None:
             self._visible = dict(self.env)
             for name, value in self.args.items():
-                if value is not None and (name not in self.env or name in self._over_env):
-                    self._visible[name] = value
+                if value is not None:
+                    self._visible.setdefault(name, value)
         return self._visible
 
     def arguments(self) -> dict[str, str]:
