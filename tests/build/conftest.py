@@ -30,8 +30,10 @@ def make_workshop(tmp_path: Path) -> Iterator[Callable[..., Workshop]]:
     """Makes stores below the test's directory, each with the image `base` unless told otherwise."""
     made: list[Workshop] = []
 
-    def make(name: str = "store", *, base: bool = True, env: dict[str, str] | None = None) -> Workshop:
-        workshop = Workshop(tmp_path, name, env)
+    def make(
+        name: str = "store", *, base: bool = True, env: dict[str, str] | None = None, driver: str = ""
+    ) -> Workshop:
+        workshop = Workshop(tmp_path, name, env, driver)
         made.append(workshop)
         if base:
             workshop.import_base()

@@ -20,22 +20,29 @@ class Transcript:
     def __init__(self, sink: BuildSink) -> None:
         self._sink = sink
         self._lock = threading.Lock()
+        self._begun: set[str] = set()  # lines of several vertices
         self._tails: dict[str, deque[bytes]] = {}
         self._sizes: dict[str, int] = {}
 
     def started(self, vertex: object) -> None:
         """The vertex began to run."""
         one = cast("Vertex", vertex)
-        self._sink(VertexStarted(str(one.digest), one.name))
+        with self._lock:
+            begun = one.step in self._begun
+            if one.step:
+                self._begun.add(one.step)
+        if not begun:
+            self._sink(VertexStarted(_line(one), one.name))
 
     def cached(self, vertex: object) -> None:
-        """The vertex was answered from the cache."""
+        """The vertex was answered from the cache; of a line of several, only the last one says so."""
         one = cast("Vertex", vertex)
-        self._sink(VertexCached(str(one.digest), one.name))
+        if one.last:
+            self._sink(VertexCached(_line(one), one.name))
 
     def log(self, vertex: object, stream: int, data: bytes) -> None:
         """The running vertex wrote something; its last 64 KiB are kept."""
-        key = str(cast("Vertex", vertex).digest)
+        key = _line(cast("Vertex", vertex))
         with self._lock:
             tail = self._tails.setdefault(key, deque())
             tail.append(data)
@@ -47,14 +54,21 @@ class Transcript:
 
     def finished(self, vertex: object, error: BaseException | None) -> None:
         """The vertex ended."""
-        key = str(cast("Vertex", vertex).digest)
+        one = cast("Vertex", vertex)
+        key = _line(one)
         if error is None:
-            self._sink(VertexDone(key))
+            if one.last:
+                self._sink(VertexDone(key))
         else:
             self._sink(VertexDone(key, error=str(error), canceled=isinstance(error, Cancelled)))
 
     def tail(self, vertex: Vertex) -> str:
         """The end of what a vertex wrote."""
         with self._lock:
-            data = b"".join(self._tails.get(str(vertex.digest), ()))
+            data = b"".join(self._tails.get(_line(vertex), ()))
         return data[-_TAIL_BYTES:].decode("utf-8", "replace")
+
+
+def _line(vertex: Vertex) -> str:
+    """The id of the line that shows a vertex."""
+    return vertex.step or str(vertex.digest)

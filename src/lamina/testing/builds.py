@@ -211,11 +211,14 @@ class Workshop:
         folder: everything is below it.
         name: of the store, for several in one test.
         env: the environment that builds see.
+        driver: of the store, "" for the best one here.
     """
 
-    def __init__(self, folder: Path, name: str = "store", env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, name: str = "store", env: Mapping[str, str] | None = None, driver: str = ""
+    ) -> None:
         self.folder = folder
-        self.engine = Engine(Settings.at(str(folder / name), env=env or {}))
+        self.engine = Engine(Settings.at(str(folder / name), env=env or {}, storage_driver=driver))
         self._contexts = 0
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from lamina.errors import Cancelled, LaminaError
 from lamina.spec.config import ImageConfig, RunConfig
 from lamina.spec.digest import Digest, chain_ids
 from lamina.spec.platform import Platform
-from lamina.values import dataclass
+from lamina.values import dataclass, replace
 
 #: The context's name in the graph.
 CONTEXT: Final = "context"
@@ -138,6 +138,7 @@ class _Planner:
         self._stages: dict[int, _Planned] = {}
         self._images: dict[tuple[str, Platform], BaseImage] = {}
         self._many = len(graph.stages) > 1
+        self._linked = 0
 
     def stage(self, index: int) -> _Planned:
         """A stage and, before it, all those it stands on."""
@@ -207,6 +208,24 @@ class _Planner:
         assert isinstance(step, AddStep)
         return self._add(step, tree, name)
 
+    def _files(
+        self, step: CopyStep | AddStep, copy: definitions.Copy, tree: Vertex, source: Vertex, name: str
+    ) -> Vertex:
+        """A copy into the tree; with `--link` onto nothing, and its layer on top of the tree (D27)."""
+        # As in BuildKit, a mode makes it an ordinary copy: files that land behind a link there must do so here.
+        if not step.link or step.chmod:
+            return self._vertex(name, copy, (tree, source), step.range)
+        if any(part and not part.isdecimal() for part in copy.owner.split(":")):
+            raise DockerfileError(
+                f'invalid user index: -1: with --link "{copy.owner}" cannot be looked up in the image',
+                hint="give numbers (--chown=1000:1000), or leave --link out",
+            )
+        self._linked += 1
+        line = f"link {self._linked}"
+        scratch = self._vertex("scratch", definitions.BaseTree(None), (), step.range)
+        alone = replace(self._vertex(name, copy, (scratch, source), step.range), step=line, last=False)
+        return replace(self._vertex(name, definitions.Merge(), (tree, alone), step.range), step=line)
+
     def _exec(self, step: RunStep) -> definitions.Exec:
         for wanted, what in (
             (step.mounts, "RUN --mount"),
@@ -244,7 +263,7 @@ class _Planner:
             keep_owner=step.source is not None,
         )
         source = self._context() if step.source is None else self._tree_of(step.source, bound)
-        return self._vertex(name, copy, (tree, source), step.range)
+        return self._files(step, copy, tree, source, name)
 
     def _add(self, step: AddStep, tree: Vertex, name: str) -> Vertex:
         if step.documents:
@@ -260,7 +279,7 @@ class _Planner:
             exclude=step.exclude,
             unpack=step.unpack is not False,
         )
-        return self._vertex(name, copy, (tree, self._context()), step.range)
+        return self._files(step, copy, tree, self._context(), name)
 
     def _check_ignored(self, step: CopyStep | AddStep, sources: Sequence[str]) -> None:
         if self._ignore is not None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 
 from lamina.build.ops.results import Result, Tree, Trees
+from lamina.build.ops.workspace import replay
 from lamina.build.solver.cachekey import make_key
 from lamina.build.solver.protocols import Cache
-from lamina.layer.apply import WhiteoutMode, apply_layer
 from lamina.spec.config import History, ImageConfig
-from lamina.store.packing import pack_layer
 from lamina.store.snapshots.values import Snapshot
 from lamina.store.store import Store
 from lamina.values import replace
@@ -27,10 +25,7 @@ def merged(store: Store, trees: Trees, cache: Cache[Result], own: Sequence[Snaps
         return store.snapshots.stat(known[1].snapshot)
     with trees.draft(own[0].parent) as draft:
         for snapshot in own:
-            with tempfile.TemporaryFile(dir=store.root) as spool:
-                pack_layer(store.snapshots.changes(snapshot.key), spool.write)
-                spool.seek(0)
-                apply_layer(spool, draft.root, whiteouts=WhiteoutMode.REMOVE)
+            replay(store.snapshots, snapshot.key, draft.root)
         made = draft.commit()
     cache.put(key, (), Tree(made))
     return store.snapshots.stat(made)

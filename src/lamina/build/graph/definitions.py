@@ -85,7 +85,6 @@ class Copy(Definition):
         mode: octal or symbolic mode for all copied entries; "" keeps theirs.
         exclude: Go patterns, relative to each source.
         parents: keep the sources' directories (`--parents`).
-        link: do not look at the tree of input 0 (`--link`).
         unpack: extract local tar archives (`ADD`).
         keep_owner: input 1 is another tree, whose owners and times are kept.
     """
@@ -96,9 +95,13 @@ class Copy(Definition):
     mode: str = ""
     exclude: tuple[str, ...] = ()
     parents: bool = False
-    link: bool = False
     unpack: bool = False
     keep_owner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Merge(Definition):
+    """Put input 1, a tree that stands on nothing, as a layer on top of the tree of input 0 (`--link`)."""
 
 
 @dataclass(frozen=True, slots=True)

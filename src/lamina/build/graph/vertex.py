@@ -24,6 +24,8 @@ class Vertex:
         definition: bytes that identify the operation apart from its inputs.
         origin: where it was asked for (a line range of a Dockerfile), for errors; opaque here.
         ignore_cache: always execute, though the result may serve later builds.
+        step: the line of the transcript that it belongs to; "" for one of its own.
+        last: whether that line ends with this vertex. What one instruction asks for may take several.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Vertex:
     definition: bytes = field(default=b"", hash=False, compare=False, repr=False)
     origin: object = field(default=None, hash=False, compare=False, repr=False)
     ignore_cache: bool = field(default=False, hash=False, compare=False)
+    step: str = field(default="", hash=False, compare=False)
+    last: bool = field(default=True, hash=False, compare=False)
     digest: Digest = field(init=False)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from lamina.build.graph.vertex import Vertex
 from lamina.build.ops.base import BaseTreeOp, ContextTreeOp
 from lamina.build.ops.copy import CopyOp
 from lamina.build.ops.directory import MakeDirectoryOp
+from lamina.build.ops.merge import MergeOp
 from lamina.build.ops.results import Result, Trees
 from lamina.build.ops.run import Runner, RunOp
 from lamina.build.ops.tree import SourceTree
@@ -53,6 +54,8 @@ class Means:
                 return RunOp(run, self.trees, self.runner)
             case definitions.Copy() as copy:
                 return CopyOp(copy, self.trees, self.time_ns, None if copy.keep_owner else self.digests)
+            case definitions.Merge():
+                return MergeOp(self.trees)
             case definitions.MakeDirectory() as directory:
                 return MakeDirectoryOp(directory, self.trees, self.time_ns)
             case other:

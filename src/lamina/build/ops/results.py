@@ -47,6 +47,10 @@ class Trees(Protocol):
         """A writable tree on top of a snapshot; dropped unless committed."""
         ...
 
+    def stack(self, parent: str | None, layer: str) -> str:
+        """A committed snapshot that shows the tree `layer`, which stands on nothing, as a layer on top of another."""
+        ...
+
     def view(self, snapshot: str | None) -> AbstractContextManager[str]:
         """A snapshot's tree to read, as a directory."""
         ...

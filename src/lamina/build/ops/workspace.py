@@ -10,10 +10,12 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from lamina.build.ops.linking import link_tree
 from lamina.build.ops.results import Draft
 from lamina.errors import LaminaError
 from lamina.store.leases import Lease
 from lamina.store.reserve import Reserve
+from lamina.store.snapshots.attributes import copy_attributes
 from lamina.store.snapshots.snapshotter import Snapshotter
 
 
@@ -54,6 +56,32 @@ class StoreTrees:
                     with suppress(LaminaError), self._reserve.released():
                         self._snapshots.remove(key)
 
+    def stack(self, parent: str | None, layer: str) -> str:
+        """Put a tree that stands on nothing on top of another one, as overlayfs shows a layer: links are not followed.
+
+        Where trees are stacked, both show the same files by hard links; only directories are made anew.
+
+        Returns:
+            The key of the committed snapshot.
+        """
+        if parent is None or not self._snapshots.driver.stacked:
+            with self.draft(parent) as draft:
+                replay(self._snapshots, layer, draft.root)
+                return draft.commit()
+        key, name = f"build-draft-{os.urandom(16).hex()}", f"build-{os.urandom(16).hex()}"
+        self._snapshots.prepare(key, lease=self._lease)
+        try:
+            target = self._snapshots.changes(key).tree
+            link_tree(self._snapshots.changes(layer).tree, target)
+            # No layer says anything about the root: it looks like the one below.
+            copy_attributes(self._snapshots.changes(parent).tree, target)
+            self._snapshots.commit(key, name, parent=parent, sync=False, lease=self._lease)
+        except BaseException:
+            with suppress(LaminaError), self._reserve.released():
+                self._snapshots.remove(key)
+            raise
+        return name
+
     @contextmanager
     def view(self, snapshot: str | None) -> Iterator[str]:
         """A snapshot's tree to read, as a directory; many views of one tree may be open at once."""
@@ -75,3 +103,16 @@ class StoreTrees:
                 yield root
         finally:
             self._snapshots.remove(key)
+
+
+def replay(snapshots: Snapshotter, key: str, root: str) -> None:
+    """Make the changes of a snapshot once more, in the tree at `root`."""
+    import tempfile  # with the tar code, only where layers cannot be linked
+
+    from lamina.layer.apply import WhiteoutMode, apply_layer
+    from lamina.store.packing import pack_layer
+
+    with tempfile.TemporaryFile(dir=os.path.dirname(root)) as spool:
+        pack_layer(snapshots.changes(key), spool.write)
+        spool.seek(0)
+        apply_layer(spool, root, whiteouts=WhiteoutMode.REMOVE)

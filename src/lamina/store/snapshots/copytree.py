@@ -42,13 +42,14 @@ def copy_tree(source: str, target: str) -> None:
                     if first is not path:
                         os.link(target + first, target + path, follow_symlinks=False)
                         continue
-                _copy_entry(source + path, target + path, info)
+                copy_entry(source + path, target + path, info)
     # Children first: writing into a directory changes its times.
     for below in reversed(directories):
         copy_attributes(source + below, target + below)
 
 
-def _copy_entry(source: str, target: str, info: os.stat_result) -> None:
+def copy_entry(source: str, target: str, info: os.stat_result) -> None:
+    """Copies anything but a directory, with all its attributes; `info` is what lstat(2) says of it."""
     mode = info.st_mode
     if stat.S_ISREG(mode):
         _copy_file(source, target, info)
