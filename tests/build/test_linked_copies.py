@@ -13,7 +13,7 @@ import pytest
 from lamina.build.builder import BuildFailed
 from lamina.build.progress import VertexCached, VertexDone, VertexStarted
 from lamina.store.packing import layer_diff_id
-from lamina.testing.builds import Outcome, Workshop
+from lamina.testing.builds import FileSpec, Outcome, Workshop
 
 pytestmark = [pytest.mark.root, pytest.mark.runtime]
 
@@ -71,7 +71,7 @@ def _inode(made: Outcome, path: str) -> int:
 
 
 def test_the_layer_is_that_of_a_copy_onto_nothing(workshop: Workshop):
-    files = {"d/f": "x", "d/g": (0o755, "y")}
+    files: dict[str, FileSpec] = {"d/f": "x", "d/g": (0o755, "y")}
     linked = workshop.build("FROM base\nRUN mkdir -m 700 /app\nCOPY --link d /app/\n", files)
     alone = workshop.build("FROM scratch\nCOPY d /app/\n", files)
     assert _top(linked) == _top(alone)

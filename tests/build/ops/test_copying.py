@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import stat
 import tarfile
 from pathlib import Path
@@ -308,3 +309,19 @@ def test_modes(text: str, bits: int, directory: bool, expected: int) -> None:  #
 def test_bad_modes(text: str) -> None:
     with pytest.raises(InvalidMode):
         parse_mode(text)
+
+
+def test_linked_files_do_not_use_up_descriptors(context: Path, image: Path) -> None:
+    # Package managers link every file of a project to their store.
+    (context / "store").mkdir()
+    for number in range(300):
+        (context / "store" / f"{number}").write_text(str(number))
+        os.link(context / "store" / f"{number}", context / "html" / f"{number}")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 40, before[1]))
+    try:
+        run(context, image, ".", dest="/app/")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert (image / "app/html/7").stat().st_ino == (image / "app/store/7").stat().st_ino

@@ -82,7 +82,7 @@ class Destination:
     root: str
     fd: int
     times: dict[str, int] = field(default_factory=dict)
-    links: dict[tuple[int, int], tuple[int, str]] = field(default_factory=dict)
+    links: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def directory(self, path: str, ownership: Ownership) -> int:
         """A descriptor of a directory in the tree, made with its parents when missing; the caller closes it."""
@@ -144,8 +144,6 @@ def copy_into(
             _Copier(destination, tree, ownership, cancelled).copy(source, copy.dest, into_directory=into_directory)
         destination.settle()
     finally:
-        for fd, _ in destination.links.values():
-            os.close(fd)
         os.close(destination.fd)
 
 
@@ -250,10 +248,10 @@ class _Copier:
         if kind == stat.S_IFREG:
             # Mostly there is nothing to make room for, and asking first would cost a call for every file.
             try:
-                self._file(entry, parent, name)
+                self._file(entry, parent, name, path)
             except FileExistsError:
                 _clear(parent, name, path)
-                self._file(entry, parent, name)
+                self._file(entry, parent, name, path)
             return
         _clear(parent, name, path)
         if kind == stat.S_IFLNK:
@@ -279,11 +277,16 @@ class _Copier:
         os.chmod(name, self._owner.mode(bits, False) if self._owner.mode else bits, dir_fd=parent)
         os.utime(name, ns=self._times(entry), dir_fd=parent, follow_symlinks=False)
 
-    def _file(self, entry: Entry, parent: int, name: str) -> None:
+    def _file(self, entry: Entry, parent: int, name: str, path: str) -> None:
         inode = (entry.facts.st_dev, entry.facts.st_ino)
         if entry.facts.st_nlink > 1 and inode in self._to.links:
-            first_parent, first_name = self._to.links[inode]
-            os.link(first_name, name, src_dir_fd=first_parent, dst_dir_fd=parent, follow_symlinks=False)
+            # Found again by its path: a descriptor for each of thousands of links would be too many.
+            directory, first = posixpath.split(self._to.links[inode])
+            fd = rootfs.open_path(self._to.fd, directory, os.O_PATH | os.O_DIRECTORY)
+            try:
+                os.link(first, name, src_dir_fd=fd, dst_dir_fd=parent, follow_symlinks=False)
+            finally:
+                os.close(fd)
             return
         source = entry.open()
         try:
@@ -298,7 +301,7 @@ class _Copier:
         finally:
             os.close(source)
         if entry.facts.st_nlink > 1:
-            self._to.links[inode] = (os.dup(parent), name)
+            self._to.links[inode] = path
 
 
 def _clear(parent: int, name: str, path: str) -> None:

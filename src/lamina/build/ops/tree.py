@@ -35,7 +35,7 @@ class MissingSource(NotFound):
 
     def __init__(self, path: str, *, ignored: bool = False) -> None:
         hint = f"{path} is excluded by .dockerignore" if ignored else None
-        super().__init__(f'failed to calculate checksum: "/{path}": not found', hint=hint)
+        super().__init__(f'failed to compute cache key: failed to calculate checksum: "/{path}": not found', hint=hint)
         self.path = path
 
 
