@@ -147,7 +147,7 @@ def test_copy_forms(workshop: Workshop):
 
 
 def test_a_plain_source_must_exist_and_the_line_is_named(workshop: Workshop):
-    with pytest.raises(BuildFailed, match='failed to compute cache key: .*"/nothing": not found') as caught:
+    with pytest.raises(BuildFailed, match=r'failed to compute cache key: .*"/nothing": not found') as caught:
         workshop.build("FROM base\nRUN true\nCOPY nothing /\n")
     assert "Dockerfile:3" in caught.value.excerpt
     assert ">>> COPY nothing /" in caught.value.excerpt
