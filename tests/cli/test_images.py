@@ -105,7 +105,7 @@ def test_formats(lamina: CommandLine):  # C53
     assert (row["ID"], row["Digest"], row["SharedSize"], row["Containers"]) == (identity, "<none>", "N/A", "N/A")
     assert "DIGEST" in lamina.ok("images", "--digests").splitlines()[0]
     assert lamina("images", "--format", "{{.Nope}}").status == 1
-    assert lamina("images", "--format", "{{").status == 64
+    assert lamina("images", "--format", "{{").status == 1  # as docker 28.2.2; inspect exits with 64
 
 
 def test_a_subcommand_typed_after_images_gets_a_hint(lamina: CommandLine):  # S18

@@ -186,3 +186,38 @@ def test_inspect_finds_images_and_complains_about_nothing(lamina: CommandLine): 
     assert lamina("inspect", "nope").out == "[]\n"
     assert "No such image: nope:latest" in lamina("inspect", "--type", "image", "nope").err
     assert lamina("inspect", "--type", "planet", "x").err.startswith('unknown type: "planet"')
+
+
+def test_df_has_docker_s_four_rows_and_the_whole_disk_on_request(lamina: CommandLine):  # C38, A1
+    make(lamina, "app", os.urandom(100_000))
+    kinds = ["Images", "Containers", "Local Volumes", "Build Cache"]
+    assert lamina.ok("system", "df", "--format", "{{.Type}}").splitlines() == kinds
+    assert lamina.ok("system", "df", "--disk", "--format", "{{.Type}}").splitlines() == [
+        *kinds,
+        "Layer Blobs",
+        "Transfers",
+    ]
+    assert lamina.ok("system", "df", "--disk").splitlines()[-1].startswith("Disk usage: ")
+
+
+def test_df_verbose_has_docker_s_sections(lamina: CommandLine):  # C38
+    lines = lamina.ok("system", "df", "-v").splitlines()
+    assert [line.split("   ")[0] for line in lines if line] == [
+        "Images space usage:", "REPOSITORY", "Containers space usage:", "CONTAINER ID", "Local Volumes space usage:",
+        "VOLUME NAME", "Build cache usage: 0B", "CACHE ID",
+    ]  # fmt: skip
+    found = json.loads(lamina.ok("system", "df", "-v", "--format", "json"))
+    assert list(found) == ["Images", "Containers", "Volumes", "BuildCache"]
+
+
+def test_the_size_of_an_image_counts_links_as_docker_does(lamina: CommandLine):  # C04, C06
+    import io
+    import tarfile
+
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/to/somewhere"
+        tar.addfile(link)
+    lamina.ok("import", "-", "links", stdin=out.getvalue())
+    assert lamina.ok("image", "inspect", "links", "-f", "{{.Size}}") == f"{len('/to/somewhere')}\n"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lamina.cli.format.formatter import Column, Formatter, columns
+from lamina.cli.format.gotemplate.values import TYPED_NIL
 from lamina.cli.format.units import ellipsis, human_duration, human_size_3, short_id
 from lamina.cli.output import time_text
 from lamina.spec.timestamp import parse_rfc3339
@@ -14,21 +15,21 @@ if TYPE_CHECKING:
     from lamina.engine.listing import ListedContainer, Port
     from lamina.runtime.state import ContainerState
 
+_TABLE = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
 _COMMAND_WIDTH = 20
 _MOUNT_WIDTH = 15
 
 
-def container_formatter(*, trunc: bool, size: bool, now: float) -> Formatter[ListedContainer]:
+def container_formatter(*, trunc: bool, size: bool, now: float, default: str = "") -> Formatter[ListedContainer]:
     """The formatter of the list.
 
     Args:
         trunc: shorten ids, commands and mounts.
         size: the table has a column of sizes.
         now: Unix seconds.
+        default: another template of the table.
     """
-    default = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}" + (
-        "\t{{.Size}}" if size else ""
-    )
+    default = default or _TABLE + ("\t{{.Size}}" if size else "")
     return Formatter("*formatter.ContainerContext", _columns(trunc, now), default=default)
 
 
@@ -69,6 +70,7 @@ def _columns(trunc: bool, now: float) -> Sequence[Column[Any]]:
         Status=("STATUS", lambda row: status_text(row.record.state, now)),
         Size=("SIZE", size),
         Labels=("LABELS", lambda row: ",".join(f"{key}={value}" for key, value in sorted(row.labels.items()))),
+        Platform=("PLATFORM", lambda _row: TYPED_NIL),  # docker knows one with the containerd image store only
         Mounts=("MOUNTS", mounts),
         LocalVolumes=(
             "LOCAL VOLUMES",

@@ -1,4 +1,4 @@
-"""`lamina system df -v`: every image, container, volume and cache record with its bytes (S45)."""
+"""`lamina system df -v`: every image, container, volume and cache record with its bytes (C38, S45)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _IMAGES = (
     "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}"
     "\t{{.Containers}}"
+)
+_CONTAINERS = (
+    "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}"
 )
 _VOLUMES = "table {{.Name}}\t{{.Links}}\t{{.Size}}"
 _CACHE = "table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}"
@@ -36,11 +39,17 @@ def details(usage: DiskUsage, now: float, *, as_json: bool) -> str:
         now: Unix time.
         as_json: one JSON object instead of tables.
     """
+    from lamina.cli.container_list import container_formatter
     from lamina.cli.format.formatter import Formatter
     from lamina.cli.format.units import human_size
+    from lamina.cli.volumes import volume_columns
 
+    containers = container_formatter(trunc=not as_json, size=False, now=now, default=_CONTAINERS)
     images = Formatter("*formatter.imageContext", image_columns(not as_json, now, usage=True), default=_IMAGES)
-    volumes = Formatter("*formatter.volumeContext", _volume_columns(), default=_VOLUMES)
+    sized = volume_columns(
+        lambda row: row.volume, links=lambda row: str(row.links), size=lambda row: human_size(row.size)
+    )
+    volumes = Formatter("*formatter.volumeContext", sized, default=_VOLUMES)
     cache = Formatter("*formatter.buildCacheContext", _cache_columns(not as_json, now), default=_CACHE)
     each = {one.id: one for one in usage.store.each}
     rows = [
@@ -53,32 +62,20 @@ def details(usage: DiskUsage, now: float, *, as_json: bool) -> str:
         # One row a line is what `json` renders; here they are the members of arrays.
         found = (
             ("Images", images.render(rows, "json")),
+            ("Containers", containers.render(usage.containers, "json")),
             ("Volumes", volumes.render(usage.volumes, "json")),
             ("BuildCache", cache.render(usage.cache, "json")),
         )
         return "{" + ",".join(f'"{name}":[{",".join(text.splitlines())}]' for name, text in found) + "}\n"
-    containers = usage.store.containers
     return (
         "Images space usage:\n\n"
         + images.render(rows)
-        + f"\nContainers space usage: {human_size(containers.size)} in {containers.total} containers\n"
+        + "\nContainers space usage:\n\n"
+        + containers.render(usage.containers)
         + "\nLocal Volumes space usage:\n\n"
         + volumes.render(usage.volumes)
         + f"\nBuild cache usage: {human_size(usage.store.cache.size)}\n\n"
         + cache.render(usage.cache)
-        + f"\nLayer blobs usage: {human_size(usage.store.blobs.size)}\n"
-        + f"Disk usage: {human_size(usage.disk)}\n"
-    )
-
-
-def _volume_columns() -> Any:
-    from lamina.cli.format.formatter import columns
-    from lamina.cli.format.units import human_size
-
-    return columns(
-        Name=("VOLUME NAME", lambda row: row.name),
-        Links=("LINKS", lambda row: str(row.links)),
-        Size=("SIZE", lambda row: human_size(row.size)),
     )
 
 

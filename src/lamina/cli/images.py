@@ -136,7 +136,7 @@ def _image_formatter(ctx: Context, options: LsOptions) -> Any:
 def image_columns(trunc: bool, now: float, *, usage: bool = False) -> Sequence[Column[Any]]:
     """The placeholders of image lists; with `usage` the rows know shared and unique sizes and containers."""
     from lamina.cli.format.formatter import columns
-    from lamina.cli.format.units import human_duration, human_size_3, short_id
+    from lamina.cli.format.units import human_duration, human_size, human_size_3, short_id
 
     def identity(row: Any) -> str:
         text = str(row.listed.image.id)
@@ -154,7 +154,7 @@ def image_columns(trunc: bool, now: float, *, usage: bool = False) -> Sequence[C
         return human_size_3(row.listed.image.size)
 
     def measured(attribute: str) -> Callable[[Any], str]:
-        return lambda row: human_size_3(getattr(row.usage, attribute)) if usage else NOT_KNOWN
+        return lambda row: human_size(getattr(row.usage, attribute)) if usage else NOT_KNOWN
 
     return columns(
         ID=("IMAGE ID", identity),
@@ -165,7 +165,7 @@ def image_columns(trunc: bool, now: float, *, usage: bool = False) -> Sequence[C
         CreatedAt=("CREATED AT", at),
         Size=("SIZE", size),
         Containers=("CONTAINERS", lambda row: str(row.usage.containers) if usage else NOT_KNOWN),
-        VirtualSize=("SIZE", size),
+        VirtualSize=("SIZE", lambda row: human_size(row.listed.image.size)),
         SharedSize=("SHARED SIZE", measured("shared")),
         UniqueSize=("UNIQUE SIZE", measured("unique")),
     )
@@ -235,7 +235,7 @@ def history(ctx: Context, options: HistoryOptions) -> None:
     when = "CreatedSince" if options.human else "CreatedAt"
     default = f"table {{{{.ID}}}}\t{{{{.{when}}}}}\t{{{{.CreatedBy}}}}\t{{{{.Size}}}}\t{{{{.Comment}}}}"
     found = _history_columns(not options.no_trunc, options.human, ctx.engine.clock().timestamp())
-    formatter: Formatter[HistoryLine] = Formatter("*formatter.historyContext", found, default=default)
+    formatter: Formatter[HistoryLine] = Formatter("*image.historyContext", found, default=default)
     show(ctx, formatter.render(lines, options.format, quiet=options.quiet))
 
 

@@ -18,13 +18,10 @@ def show(ctx: Context, text: str) -> None:
 
 
 def confirm(ctx: Context, question: str) -> bool:
-    """Asks `question [y/N] `; anything but y or yes, and no answer at all, is a no."""
+    """Asks `question [y/N] `; anything but y or yes, and no answer at all, is a no (docker ends no line then)."""
     ctx.stdout.write(f"{question} [y/N] ")
     ctx.stdout.flush()
-    answer = ctx.stdin.readline()
-    if not answer.endswith("\n"):
-        ctx.stdout.write("\n")
-    return answer.strip().lower() in {"y", "yes"}
+    return ctx.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def time_text(seconds: float) -> str:

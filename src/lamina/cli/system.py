@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class DfOptions(Options):
     """Flags of `lamina system df`."""
 
+    disk: bool = flag("disk", kind=BOOL, help="Account for the whole disk: layer blobs and unfinished transfers too")
     format: str = flag("format", help=LIST_HELP)
     verbose: bool = flag("verbose", "v", kind=BOOL, help="Show detailed information on space usage")
 
@@ -53,11 +54,18 @@ def df(ctx: Context, options: DfOptions) -> None:
             raise CliError("the verbose option with a template is not supported: use --format json")
         show(ctx, details(usage, ctx.engine.clock().timestamp(), as_json=options.format == "json"))
         return
-    show(ctx, _usage_formatter().render(usage_rows(usage), options.format))
+    rows = usage_rows(usage)
+    if options.disk:
+        rows += blob_rows(usage)
+    show(ctx, _usage_formatter().render(rows, options.format))
+    if options.disk and options.format in {"", "table"}:
+        from lamina.cli.format.units import human_size
+
+        show(ctx, f"\nDisk usage: {human_size(usage.disk)}\n")
 
 
 def usage_rows(usage: DiskUsage) -> list[UsageRow]:
-    """Docker's four rows; then what Docker leaves out, so that the sizes account for the whole disk (A1)."""
+    """Docker's four rows."""
     store = usage.store
     volumes = usage.volumes
     idle = [volume for volume in volumes if not volume.links]
@@ -68,7 +76,7 @@ def usage_rows(usage: DiskUsage) -> list[UsageRow]:
             store.containers.total,
             usage.running,
             store.containers.size,
-            store.containers.size if not usage.running else 0,
+            sum(each.size.own for each in usage.containers if each.size and not each.record.state.running),
         ),
         UsageRow(
             "Local Volumes",
@@ -85,6 +93,13 @@ def usage_rows(usage: DiskUsage) -> list[UsageRow]:
             store.cache.reclaimable,
             percent=False,
         ),
+    ]
+
+
+def blob_rows(usage: DiskUsage) -> list[UsageRow]:
+    """What Docker leaves out, so that the sizes account for the whole disk (A1)."""
+    store = usage.store
+    return [
         UsageRow("Layer Blobs", store.blobs.total, store.blobs.active, store.blobs.size, store.blobs.reclaimable),
         UsageRow("Transfers", 1 if store.partials else 0, 0, store.partials, store.partials),
     ]

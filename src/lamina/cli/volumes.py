@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lamina.cli.command import NO_ARGUMENTS, at_least, between, command
 from lamina.cli.failures import CliError
@@ -15,7 +15,10 @@ from lamina.errors import NotFound
 from lamina.values import dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from lamina.cli.context import Context
+    from lamina.cli.format.formatter import Column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,26 +68,51 @@ class LsOptions(Options):
 @command(LsOptions, usage="[OPTIONS]", arity=NO_ARGUMENTS)
 def ls(ctx: Context, options: LsOptions) -> None:
     """Lists volumes by name."""
-    from lamina.cli.format.formatter import Column, Formatter, columns
+    from lamina.cli.format.formatter import Formatter
 
-    found = (
+    formatter = Formatter(
+        "*formatter.volumeContext",
+        volume_columns(lambda row: row),
+        default="table {{.Driver}}\t{{.Name}}",
+        quiet="{{.Name}}",
+    )
+    rows = ctx.engine.volumes.select(options.filter)
+    show(ctx, formatter.render(rows, options.format, quiet=options.quiet))
+
+
+def volume_columns(
+    volume: Callable[[Any], Any],
+    *,
+    links: Callable[[Any], str] = lambda _row: "N/A",
+    size: Callable[[Any], str] = lambda _row: "N/A",
+) -> Sequence[Column[Any]]:
+    """The placeholders of volume lists.
+
+    Args:
+        volume: the volume of a row.
+        links: how many containers use it, where the rows know.
+        size: its bytes, where the rows know.
+    """
+    from lamina.cli.format.formatter import Column, columns
+
+    def labels(row: Any) -> str:
+        return ",".join(f"{key}={value}" for key, value in sorted(volume(row).labels.items()))
+
+    return (
         *columns(
-            Name=("VOLUME NAME", lambda row: row.name),
+            Name=("VOLUME NAME", lambda row: volume(row).name),
             Driver=("DRIVER", lambda _row: "local"),
             Scope=("SCOPE", lambda _row: "local"),
-            Mountpoint=("MOUNTPOINT", lambda row: row.path),
-            Labels=("LABELS", lambda row: ",".join(f"{key}={value}" for key, value in sorted(row.labels.items()))),
-            Links=("LINKS", lambda _row: "N/A"),
-            Size=("SIZE", lambda _row: "N/A"),
+            Mountpoint=("MOUNTPOINT", lambda row: volume(row).path),
+            Labels=("LABELS", labels),
+            Links=("LINKS", links),
+            Size=("SIZE", size),
             Group=("GROUP", lambda _row: "N/A"),
             Availability=("AVAILABILITY", lambda _row: "N/A"),
             Status=("STATUS", lambda _row: "N/A"),
         ),
-        Column("Label", "", lambda row, key: row.labels.get(key, ""), method=True),
+        Column("Label", "", lambda row, key: volume(row).labels.get(key, ""), method=True),
     )
-    formatter = Formatter("*formatter.volumeContext", found, default="table {{.Driver}}\t{{.Name}}", quiet="{{.Name}}")
-    rows = ctx.engine.volumes.select(options.filter)
-    show(ctx, formatter.render(rows, options.format, quiet=options.quiet))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

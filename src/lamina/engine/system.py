@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from lamina.engine.filters import Filters, Pairs
 from lamina.errors import Integrity
 from lamina.progress import ProgressSink, discard
-from lamina.values import dataclass
+from lamina.values import dataclass, replace
 
 if TYPE_CHECKING:
     from lamina.engine.buildcache import BuildCache, CachePruned, CacheRecord
     from lamina.engine.engine import Engine
     from lamina.engine.images import ListedImage, Pruned
+    from lamina.engine.listing import ListedContainer
+    from lamina.runtime.volumes import Volume
     from lamina.store.fsck import Report
     from lamina.store.usage import StoreUsage
 
@@ -24,7 +26,7 @@ _PRUNE_FILTERS: Final = frozenset({"until", "label", "label!"})
 class VolumeUsage:
     """A volume: how many containers use it, and its bytes of content and on disk."""
 
-    name: str
+    volume: Volume
     links: int
     size: int
     disk: int
@@ -36,17 +38,22 @@ class DiskUsage:
 
     Attributes:
         store: images, containers, build cache and blobs, from the store's one accounting.
-        running: containers that run.
+        containers: all, newest first, with the bytes of their own layers.
         images: as `images` lists them.
         volumes: by name.
         cache: records of the build cache.
     """
 
     store: StoreUsage
-    running: int
+    containers: tuple[ListedContainer, ...]
     images: tuple[ListedImage, ...]
     volumes: tuple[VolumeUsage, ...]
     cache: tuple[CacheRecord, ...]
+
+    @property
+    def running(self) -> int:
+        """How many containers run."""
+        return sum(each.record.state.running for each in self.containers)
 
     @property
     def disk(self) -> int:
@@ -92,11 +99,22 @@ class System:
         """Count everything: layers that images share count once."""
         return DiskUsage(
             self._engine.store.usage.read(),
-            sum(record.state.running for record in self._containers()),
+            tuple(self._listed_containers()),
             tuple(self._engine.images.select(all=True)),
             self._volumes(),
             tuple(self.cache.all()),
         )
+
+    def _listed_containers(self) -> list[ListedContainer]:
+        if not self._count("containers"):
+            return []
+        from lamina.engine.listing import Size, select
+
+        # As docker's df: the layer alone, without the image below it.
+        return [
+            replace(each, size=Size(each.size.own, 0) if each.size else None)
+            for each in select(self._engine, all=True, size=True)
+        ]
 
     def _containers(self) -> list[Any]:
         from lamina.runtime.state import Containers
@@ -121,7 +139,7 @@ class System:
         found = []
         for volume in Volumes(self._engine.store.db, directory, str).all():
             usage = tree_usage(volume.path)
-            found.append(VolumeUsage(volume.name, links.get(volume.name, 0), usage.bytes, usage.disk))
+            found.append(VolumeUsage(volume, links.get(volume.name, 0), usage.bytes, usage.disk))
         return tuple(found)
 
     # --- info ----------------------------------------------------------------------------------------------------

@@ -369,6 +369,7 @@ class _Applier:
         except FileExistsError:
             self._remove(here, base)
             os.symlink(target, base, dir_fd=here.fd)
+        self.bytes += len(os.fsencode(target))  # as Docker counts: a link's size is the length of its target
         self._set_by_name(entry, here, base)
 
     def _hardlink(self, entry: TarEntry, here: Dir, base: str) -> None:

@@ -75,11 +75,16 @@ class Formatter(Generic[RowT]):
         return self._run(template, rows, header=is_table)
 
     def _run(self, template: str, rows: Iterable[RowT], *, header: bool) -> str:
+        from lamina.cli.format.gotemplate.errors import TemplateError, TemplateSyntaxError
         from lamina.cli.format.gotemplate.functions import HEADER_FUNCTIONS
         from lamina.cli.format.gotemplate.template import parse
         from lamina.cli.format.table import align
 
-        parsed = parse(template)
+        try:
+            parsed = parse(template)
+        except TemplateSyntaxError as error:
+            # The inspect commands exit with 64 then, the lists with 1.
+            raise TemplateError(error.detail) from None
         body = "".join(parsed.execute(self._struct(row)) + "\n" for row in rows)
         if not header:
             return body
@@ -103,7 +108,7 @@ class Formatter(Generic[RowT]):
         fields = {column.name: bound(column) for column in self._columns.values()}
         methods = [column.name for column in self._columns.values() if column.method]
         names = {name: name for name in sorted(fields) if name not in methods}
-        return Struct(self._type_name, fields, json_names=names, methods=methods)
+        return Struct(self._type_name, fields, json_names=names, methods=methods, marshals_itself=True)
 
     def _json_row(self, row: RowT) -> dict[str, Any]:
         # Go marshals a map here: keys sorted.

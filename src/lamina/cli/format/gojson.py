@@ -38,7 +38,7 @@ def _write(value: Any, out: list[str], newline: str, step: str, escapes: Mapping
     elif isinstance(value, float):
         out.append(_number(value))
     elif isinstance(value, Struct):
-        _write(value.as_json(), out, newline, step, escapes)
+        _write(value.as_json(), out, newline, step, _HTML if value.marshals_itself else escapes)
     elif isinstance(value, Mapping):
         parts = [(_text(str(key), escapes) + (": " if newline else ":"), item) for key, item in value.items()]
         _write_items("{", "}", parts, out, newline, step, escapes)

@@ -26,9 +26,10 @@ class Struct:
         fields: name to value or callable.
         json_names: only these fields appear in JSON, under these names; default: all non-methods, as named.
         methods: names of callables that take arguments (left out of JSON and of printing).
+        marshals_itself: the Go type has a MarshalJSON; its JSON escapes HTML even inside a template's `json`.
     """
 
-    __slots__ = ("_fields", "_methods", "json_names", "type_name")
+    __slots__ = ("_fields", "_methods", "json_names", "marshals_itself", "type_name")
 
     def __init__(
         self,
@@ -37,11 +38,13 @@ class Struct:
         *,
         json_names: Mapping[str, str] | None = None,
         methods: Iterable[str] = (),
+        marshals_itself: bool = False,
     ) -> None:
         self.type_name = type_name
         self._fields = fields
         self.json_names = json_names
         self._methods = frozenset(methods)
+        self.marshals_itself = marshals_itself
 
     def has(self, name: str) -> bool:
         """Whether the field exists."""
