@@ -144,9 +144,9 @@ HEAVY = (
 @pytest.mark.parametrize("line", [["version"], ["--help"], ["image", "--help"], ["puch"]])
 def test_a_lean_start(line: list[str]) -> None:
     code = (
-        "import sys\nfrom lamina.cli.main import entry\n"
-        "try:\n    entry()\nexcept SystemExit:\n    pass\n"
-        "print('\\n'.join(sys.modules), file=sys.stderr)"
+        "import atexit, sys\nfrom lamina.cli.main import entry\n"
+        "atexit.register(lambda: print('\\n'.join(sys.modules), file=sys.stderr, flush=True))\n"
+        "entry()"
     )
     loaded = {name.partition(".")[0] for name in python("-c", code, *line).stderr.split("\n")}
     assert "lamina" in loaded

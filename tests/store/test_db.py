@@ -224,3 +224,44 @@ def test_a_closed_database_says_so(path: str) -> None:
 def test_a_missing_directory_is_a_plain_error(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="No such file"):
         Database(str(tmp_path / "missing" / "index.db"))
+
+
+def test_a_write_that_need_not_survive_a_power_cut_does_not_wait_for_the_disk(path: str) -> None:
+    database = Database(path)
+    full, normal = 2, 1
+
+    def level(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    with database.write(durable=False) as connection:
+        assert level(connection) == normal
+        connection.execute("INSERT INTO meta VALUES ('a', '1')")
+    with pytest.raises(ZeroDivisionError), database.write(durable=False):
+        raise ZeroDivisionError
+    with database.write() as connection:
+        assert level(connection) == full
+        assert connection.execute("SELECT value FROM meta WHERE key = 'a'").fetchone() == ("1",)
+    database.close()
+
+
+def test_a_process_that_ends_leaves_its_log_to_the_next(path: str) -> None:
+    code = (
+        "import os, sys\n"
+        "from lamina.store.db import Database\n"
+        "database = Database(sys.argv[1])\n"
+        "with database.write() as connection:\n"
+        "    connection.execute('INSERT OR REPLACE INTO meta VALUES (?, ?)', ('turn', sys.argv[2]))\n"
+        "    connection.execute('INSERT OR REPLACE INTO meta VALUES (?, ?)', ('bulk', 'x' * 400_000))\n"
+        "database.ending = True\n"
+        "database.close()\n"
+        "os._exit(0)\n"
+    )
+    for turn in range(6):  # more than the log may hold: it is moved into the database meanwhile
+        subprocess.run([sys.executable, "-c", code, path, str(turn)], check=True)
+        assert 0 < os.stat(path + "-wal").st_size < 4 << 20
+    database = Database(path)
+    with database.read() as connection:
+        assert connection.execute("SELECT value FROM meta WHERE key = 'turn'").fetchone() == ("5",)
+    assert database.check() == []
+    database.close()
+    assert not os.path.exists(path + "-wal")

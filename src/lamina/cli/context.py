@@ -39,6 +39,7 @@ class Context:
         root: where images and containers live (`--root`, LAMINA_ROOT, else the default for the user).
         config_dir: where `config.json` lives (`--config`, DOCKER_CONFIG, else `~/.docker`).
         debug: tracebacks for unexpected errors.
+        ending: the process ends with the command, and with it whatever it has open.
         opener: opens the engine, once.
     """
 
@@ -50,6 +51,7 @@ class Context:
     root: str = ""
     config_dir: str = ""
     debug: bool = False
+    ending: bool = False
     opener: EngineOpener = open_default_engine
     _engine: Any = field(default=None, repr=False)
 
@@ -78,7 +80,10 @@ class Context:
         """Closes the engine if a command opened it."""
         if self._engine is not None:
             engine, self._engine = self._engine, None
-            engine.close()
+            if self.ending:
+                engine.close(ending=True)
+            else:
+                engine.close()
 
     @property
     def stdout_bytes(self) -> BinaryIO:

@@ -54,10 +54,12 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Release what was opened; containers go on running."""
+    def close(self, *, ending: bool = False) -> None:
+        """Release what was opened; containers go on running. `ending`: the process ends now (`Database.ending`)."""
         if "store" in self.__dict__:
-            self.__dict__.pop("store").close()
+            store: Store = self.__dict__.pop("store")
+            store.db.ending = ending
+            store.close()
 
     @cached_property
     def store(self) -> Store:

@@ -19,6 +19,8 @@ from lamina.store import schema
 #: Seconds that a writer waits for its turn before it gives up.
 BUSY_SECONDS: Final = 60.0
 _IDLE_KEPT: Final = 8
+#: Pages (4 KiB) after which a commit moves the log into the database; whoever finds a log left behind reads it whole.
+_LOG_PAGES: Final = 256
 
 
 class DamagedDatabase(Integrity):
@@ -78,6 +80,9 @@ class Database:
     Attributes:
         path: of the database file.
         created: there was no database (or an empty file) before this one opened it.
+        ending: set it where the process ends with `close`. The last connection to be closed moves the whole log into
+            the database and deletes it, five waits for the disk together with the next one's new log. A log that a
+            process leaves behind is taken up by the next, and moved when it has `_LOG_PAGES`.
     """
 
     def __init__(self, path: str, *, step: Callable[[str], None] = _no_step) -> None:
@@ -99,6 +104,7 @@ class Database:
         self._pid = os.getpid()
         self._writing = threading.local()
         self._closed = False
+        self.ending = False
         self.created = self._create_file()
         with self._connection(writable=True) as connection:
             self._migrate(connection)
@@ -120,10 +126,15 @@ class Database:
                     connection.execute("ROLLBACK")
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """A write transaction: committed, durably, when the block ends; rolled back when it raises.
 
         Only one runs at a time, over all processes: do nothing slow in it, and no other I/O.
+
+        Args:
+            durable: False commits without waiting for the disk: for what means nothing after a power cut (leases,
+                addresses, runs that leave nothing). Commits keep their order all the same: a power cut takes only the
+                last ones, and the next durable commit makes all before it durable too.
 
         Raises:
             DamagedDatabase: the file is corrupt.
@@ -133,9 +144,11 @@ class Database:
         if getattr(self._writing, "active", False):
             raise Internal("a write transaction was opened inside another one of the same thread")
         with self._connection(writable=True) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            self._writing.active = True
+            if not durable:
+                connection.execute("PRAGMA synchronous=NORMAL")
             try:
+                connection.execute("BEGIN IMMEDIATE")
+                self._writing.active = True
                 yield connection
                 self._step("db.commit")
                 connection.execute("COMMIT")
@@ -144,6 +157,9 @@ class Database:
                 if connection.in_transaction:
                     with suppress(sqlite3.Error):
                         connection.execute("ROLLBACK")
+                if not durable:
+                    # It cannot fail: it only sets a field of the connection, which goes back to the pool.
+                    connection.execute("PRAGMA synchronous=FULL")
             self._step("db.committed")
 
     def close(self) -> None:
@@ -152,6 +168,9 @@ class Database:
             self._closed = True
             idle = [connection for pool in self._idle.values() for connection in pool]
             self._idle = {True: [], False: []}
+        if self.ending:
+            _abandoned.extend(idle)
+            return
         for connection in idle:
             connection.close()
 
@@ -224,6 +243,7 @@ class Database:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
             if not writable:
                 connection.execute("PRAGMA query_only=ON")
         except BaseException:
@@ -275,5 +295,5 @@ def _size(path: str) -> int:
         return 0
 
 
-#: Connections inherited through fork(), kept from being closed by the garbage collector.
+#: Connections inherited through fork() or left to the end of the process, kept from the garbage collector.
 _abandoned: list[sqlite3.Connection] = []

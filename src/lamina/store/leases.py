@@ -2,7 +2,7 @@
 
 A lease belongs to a process. It ends when released, when its owner is provably dead (another boot, no such process, or
 the number was given to a new one), or, where that cannot be known, when its time is up. Clocks never end the lease of
-a process that lives (F18).
+a process that lives (F18). A power cut ends every process, so that nothing here waits for the disk.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Lease:
 
     def add(self, kind: str, *keys: str) -> None:
         """Holds more things. They need not exist yet."""
-        with self._db.write() as connection:
+        with self._db.write(durable=False) as connection:
             self.add_in(connection, kind, keys)
 
     def add_in(self, connection: sqlite3.Connection, kind: str, keys: Iterable[str]) -> None:
@@ -65,7 +65,7 @@ class Lease:
 
     def drop(self, kind: str, *keys: str) -> None:
         """Holds these no longer."""
-        with self._db.write() as connection:
+        with self._db.write(durable=False) as connection:
             connection.executemany(
                 "DELETE FROM lease_items WHERE lease = ? AND kind = ? AND key = ?",
                 [(self.id, kind, key) for key in keys],
@@ -75,7 +75,7 @@ class Lease:
         """Ends the lease; a second call does nothing."""
         if self._released:
             return
-        with self._db.write() as connection:
+        with self._db.write(durable=False) as connection:
             connection.execute("DELETE FROM leases WHERE id = ?", (self.id,))
         self._released = True
 
@@ -107,7 +107,7 @@ class Leases:
         now = self._clock()
         lease = Lease(self._db, fresh())
         pid, start = (0, "") if outlive else (os.getpid(), process_start(os.getpid()) or "")
-        with self._db.write() as connection:
+        with self._db.write(durable=outlive) as connection:
             connection.execute(
                 "INSERT INTO leases (id, purpose, pid, start, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
                 (lease.id, purpose, pid, start, rfc3339(now), rfc3339(now + ttl)),
@@ -133,7 +133,7 @@ class Leases:
         """Ends the leases of the dead; returns them."""
         dead = [lease for lease in self.all() if not lease.alive]
         if dead:
-            with self._db.write() as connection:
+            with self._db.write(durable=False) as connection:
                 connection.executemany("DELETE FROM leases WHERE id = ?", [(lease.id,) for lease in dead])
         return dead
 
