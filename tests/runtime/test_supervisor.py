@@ -17,7 +17,7 @@ import pytest
 
 from lamina.errors import Invalid
 from lamina.linux import inotify, mounts
-from lamina.runtime import attach, locks, oci, process, rootfs, signals
+from lamina.runtime import attach, locks, oci, process, reviving, rootfs, signals
 from lamina.runtime.config import ContainerOptions, RestartName, RestartPolicy
 from lamina.runtime.mount_spec import InvalidMount, parse_mount, parse_tmpfs, parse_volume
 from lamina.runtime.state import AmbiguousContainer, NameTaken, NoSuchContainer, WrongState
@@ -324,11 +324,11 @@ def test_a_reboot_brings_back_what_should_run(store):
         mounts.Unmount(point, detach=True).execute()
     shutil.rmtree(store.paths.run_root)
     os.mkdir(store.paths.run_root)
-    revived = store.supervisor.revive()
+    revived = reviving.revive(store.supervisor, store.warnings.append)
     assert set(revived) == {running["always"], running["unless-stopped"], running["on-failure"], stopped["always"]}
     assert store.supervisor.find("no").state.exit_code == 137
     assert store.supervisor.find("always").state.status == "running"
-    assert store.supervisor.revive() == []
+    assert reviving.revive(store.supervisor, store.warnings.append) == []
     store.supervisor.start("no")  # with its end, the last of the control groups goes that no reboot emptied
 
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from lamina.errors import LaminaError
+from lamina.runtime import process
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.paths import RuntimePaths
 from lamina.runtime.state import ContainerRecord, ContainerState, NoSuchContainer
@@ -66,7 +67,12 @@ def schedule(supervisor: Supervisor, container_id: str) -> float | None:
         failed = bool(state.error)
         count = 0 if ran_long(state) and not failed else state.restart_count
         delay.append(min(_LONGEST_DELAY, _FIRST_DELAY * 2**count))
-        return replace(state, status="restarting", restart_count=state.restart_count + (1 if failed else 0))
+        return replace(
+            state,
+            status="restarting",
+            restart_count=state.restart_count + (1 if failed else 0),
+            conmon=process.stamp(),
+        )
 
     with suppress(NoSuchContainer):
         options = ContainerOptions.from_json(supervisor.containers.find(container_id).options)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal as signals
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 
 from lamina.errors import LaminaError
+from lamina.runtime import cgroups as control_groups
 from lamina.runtime import oci, process, rootfs, rootfs_mount
+from lamina.runtime.bundle import CGROUP_PARENT
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.network.bridge import Endpoint, Networks
 from lamina.runtime.paths import RuntimePaths
@@ -31,15 +33,25 @@ def teardown(record: ContainerRecord, paths: RuntimePaths, networks: Networks, c
     with suppress(LaminaError):
         runtime = oci.holding(paths.run_root, record.id, options.runtime, cgroups=cgroups())
         if runtime is not None:
-            oci.call(runtime.argv("delete", "--force", record.id))
+            _delete(runtime, record.id)
     endpoint = record.state.endpoint
     networks.disconnect(record.id, Endpoint.from_json(endpoint) if endpoint else None)
     if record.rootfs:
         if not options.auto_remove:
             _remove_stubs(record, directory)
         rootfs_mount.unmount(record.rootfs)
-    _kill_stamped(record.state.conmon, but=os.getppid())
+    _kill_stamped(record.state.conmon, but={os.getpid(), os.getppid()})
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _delete(runtime: oci.Runtime, container_id: str) -> None:
+    """Has the runtime end and forget a container; one that it made only half, when it was killed, is taken apart."""
+    with suppress(LaminaError):
+        oci.call(runtime.argv("delete", "--force", container_id))
+    state = os.path.join(runtime.root, container_id)
+    if os.path.isdir(state):
+        control_groups.remove(f"{CGROUP_PARENT}/{container_id}")
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def stubs_file(directory: str) -> str:
@@ -78,9 +90,9 @@ def ended(state: ContainerState, code: int | None, now: str, *, oom: bool) -> Co
     )
 
 
-def _kill_stamped(stamp: str, but: int) -> None:
+def _kill_stamped(stamp: str, but: Container[int]) -> None:
     """Ends a conmon that has nothing left to watch, unless it is the one that runs us."""
     pid = int(stamp.partition(" ")[0] or 0)
-    if pid and pid != but and process.alive(stamp):
+    if pid and pid not in but and process.alive(stamp):
         with suppress(ProcessLookupError):
             os.kill(pid, signals.SIGKILL)

@@ -10,10 +10,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from ipaddress import IPv4Address
-from typing import Final
 
 from lamina.errors import LaminaError
-from lamina.runtime import config, conmon, finishing, oci, preparation, process, rootfs, rootfs_mount, seccomp_cache
+from lamina.runtime import (
+    config,
+    conmon,
+    finishing,
+    oci,
+    preparation,
+    process,
+    recovery,
+    rootfs,
+    rootfs_mount,
+    seccomp_cache,
+)
 from lamina.runtime import host as host_module
 from lamina.runtime.bundle import mount_targets, oci_spec
 from lamina.runtime.config import ContainerOptions
@@ -26,8 +36,6 @@ from lamina.runtime.state import ContainerRecord, Containers, ContainerState, No
 from lamina.runtime.volumes import Volumes
 from lamina.spec.timestamp import rfc3339
 from lamina.values import replace
-
-_EXITED: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exited.py")
 
 
 class Starter:
@@ -110,7 +118,7 @@ class Starter:
                 tty=options.tty,
                 stdin=options.stdin_open,
                 stdin_once=options.stdin_once,
-                exit_command=self._exit_command(record.id),
+                exit_command=recovery.exit_command(self._python, self._paths, record.id),
                 # Whoever is attached tidies up itself, faster than a new interpreter could.
                 exit_delay=1 if attach and options.restart.name == "no" else 0,
                 log_size=log_size(options),
@@ -174,11 +182,6 @@ class Starter:
             wanted=IPv4Address(options.ip) if options.ip else None,
         )
         return endpoint, endpoint.namespace, held
-
-    def _exit_command(self, container_id: str) -> tuple[str, ...]:
-        # -I and -S: nothing of the user's environment, and a third of the start-up time.
-        paths = self._paths
-        return (self._python, "-I", "-S", _EXITED, paths.root, paths.run_root, paths.database, container_id)
 
 
 def port_mappings(record: ContainerRecord, options: ContainerOptions) -> list[PortMapping]:

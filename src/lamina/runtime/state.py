@@ -77,7 +77,7 @@ class ContainerState:
         status: Docker's word.
         pid: of its first process on the host, 0 when not running.
         process: stamp (`lamina.runtime.process`) of that process, "" when not running.
-        conmon: stamp of the conmon that watches it.
+        conmon: stamp of the conmon that watches it, or of the process that is about to start it again.
         exit_code: of the last run.
         error: why the last start failed.
         oom_killed: the kernel killed it for want of memory.
@@ -87,6 +87,7 @@ class ContainerState:
         stopped_by_user: the policy leaves it alone until it is started again.
         endpoint: its place in a network (`Endpoint.to_json`), while running.
         health: status of the health check, "" without one.
+        removes_volumes: its removal, once begun, takes the anonymous volumes too.
     """
 
     status: Status = "created"
@@ -102,6 +103,7 @@ class ContainerState:
     stopped_by_user: bool = False
     endpoint: Mapping[str, Any] | None = None
     health: str = ""
+    removes_volumes: bool = False
 
     @property
     def running(self) -> bool:

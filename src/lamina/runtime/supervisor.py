@@ -18,8 +18,20 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from lamina.errors import Invalid, LaminaError, NotFound
-from lamina.runtime import config, conmon, finishing, locks, oci, preparation, process, rootfs, rootfs_mount, waiting
+from lamina.errors import Invalid, NotFound
+from lamina.runtime import (
+    config,
+    conmon,
+    finishing,
+    locks,
+    oci,
+    preparation,
+    process,
+    recovery,
+    rootfs,
+    rootfs_mount,
+    waiting,
+)
 from lamina.runtime import host as host_module
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.host import HostFacts
@@ -170,13 +182,16 @@ class Supervisor:
         except NoSuchContainer:
             return
         if not torn_down:
-            self.containers.update(container_id, lambda state: replace(state, status="removing"))
-            finishing.teardown(record, self.paths, self.networks, lambda: self._host().cgroups)
+            self.containers.update(
+                container_id, lambda state: replace(state, status="removing", removes_volumes=volumes)
+            )
+            self._teardown(record)
+        # The record goes last: as long as it is there, whoever looks at it completes a removal that was killed.
         self._discard(record)
-        self.containers.remove(container_id)
         if volumes:
             self._remove_anonymous_volumes(record)
         shutil.rmtree(self.paths.container(container_id), ignore_errors=True)
+        self.containers.remove(container_id)
         with suppress(FileNotFoundError):
             os.unlink(locks.path_of(self.paths.run_root, container_id))
 
@@ -224,12 +239,53 @@ class Supervisor:
         return settled
 
     def _settled(self, record: ContainerRecord) -> ContainerRecord:
-        """Notes the end of a container whose conmon could not: killed, or gone with the last boot."""
+        """Notes what those could not who were killed, or gone with the last boot: an end, a start, a removal."""
+        if not record.state.running and recovery.is_interrupted(record, self.paths):
+            with locks.attempting(self.paths.run_root, record.id) as free:
+                if free:
+                    record = self._recovered(self.containers.find(record.id))
         state = record.state
         if not state.running or process.alive(state.process) or process.alive(state.conmon):
             return record
+        same_boot = os.path.isdir(self.paths.run(record.id))
         self.finish(record.id)
+        if same_boot:
+            recovery.apply_policy(record, self.paths, self._python)
         return self.containers.find(record.id)
+
+    def _recovered(self, record: ContainerRecord) -> ContainerRecord:
+        """Completes or undoes what was killed halfway; the container's lock is held.
+
+        Raises:
+            NoSuchContainer: it was a removal, or the start of a throwaway container.
+        """
+        if record.state.running or not recovery.is_interrupted(record, self.paths):
+            return record
+        if record.state.status == "removing":
+            self._remove_locked(record.id, volumes=record.state.removes_volumes)
+            raise NoSuchContainer(record.name)
+        directory = self.paths.run(record.id)
+        # An empty directory: someone looked into the stopped container, or a start that had not got far.
+        starting = os.path.isdir(directory) and bool(os.listdir(directory))
+        if starting:
+            survivor = recovery.survivor(directory, record.id, self._runtime_of(record))
+            if survivor is not None:
+                endpoint = self.networks.endpoint_of(record.id)
+                return self.containers.update(record.id, lambda state: recovery.noted(state, survivor, endpoint))
+            recovery.end_watchers(record.id, but=os.getppid())
+        self._teardown(record)
+        if starting and ContainerOptions.from_json(record.options).auto_remove:
+            self._remove_locked(record.id, volumes=True, torn_down=True)
+            raise NoSuchContainer(record.name)
+        return self.containers.update(record.id, lambda state: recovery.undone(state, starting=starting))
+
+    def _teardown(self, record: ContainerRecord) -> None:
+        finishing.teardown(record, self.paths, self.networks, lambda: self._host().cgroups)
+
+    def _runtime_of(self, record: ContainerRecord) -> oci.Runtime | None:
+        """The runtime that has a container, or None."""
+        wanted = ContainerOptions.from_json(record.options).runtime
+        return oci.holding(self.paths.run_root, record.id, wanted, cgroups=self._host().cgroups)
 
     @contextmanager
     def file_system(self, name: str) -> Iterator[tuple[ContainerRecord, str]]:
@@ -245,11 +301,14 @@ class Supervisor:
             if record.state.running:
                 yield record, rootfs_mount.path_of(record.rootfs)
                 return
-            root = rootfs_mount.mount(record.rootfs)
+            # The directory says that something is mounted, should this process be killed.
+            directory = self.paths.run(record.id)
+            os.makedirs(directory, mode=0o700, exist_ok=True)
             try:
-                yield record, root
+                yield record, rootfs_mount.mount(record.rootfs)
             finally:
                 rootfs_mount.unmount(record.rootfs)
+                os.rmdir(directory)
 
     def stubs(self, record: ContainerRecord) -> frozenset[str]:
         """Empty mount points that a running container's root file system has for the time of the run, without `/`."""
@@ -287,7 +346,7 @@ class Supervisor:
         """
         record = self.find(name)
         with locks.holding(self.paths.run_root, record.id):
-            record = self.containers.find(record.id)
+            record = self._recovered(self.containers.find(record.id))
             if record.state.status == "paused":
                 raise WrongState("cannot start a paused container, try unpause instead", record.id, "paused")
             if record.state.running:
@@ -297,35 +356,10 @@ class Supervisor:
             try:
                 return self._starter.start(record, attach=attach, size=console_size, restarting=restarting)
             except BaseException as error:
-                finishing.teardown(record, self.paths, self.networks, lambda: self._host().cgroups)
+                recovery.end_watchers(record.id, but=os.getppid())  # one whose runtime was killed may wait for ever
+                self._teardown(record)
                 self._starter.note_failure(record.id, error)
                 raise
-
-    def revive(self) -> list[str]:
-        """Starts what should run after a reboot, by the restart policies; returns the ids of what was started.
-
-        `always` starts whatever ran once, `unless-stopped` what the user did not stop, `on-failure` what the reboot
-        ended. To be called once after boot; what runs already is left alone. A container that does not start is
-        reported through `warn`, and the others are started all the same.
-        """
-        interrupted = {record.id for record in self.containers.all() if record.state.running}
-        started = []
-        for record in self.all():
-            state, policy = record.state, ContainerOptions.from_json(record.options).restart
-            if state.running or not state.started_at:
-                continue
-            wanted = policy.wants_restart(state.exit_code, 0, stopped_by_user=state.stopped_by_user)
-            if policy.name != "always" and (
-                not wanted or (policy.name == "on-failure" and record.id not in interrupted)
-            ):
-                continue
-            try:
-                self.start(record.id)
-            except LaminaError as error:
-                self._warn(f"container {record.name} did not start again: {error.message}")
-            else:
-                started.append(record.id)
-        return started
 
     # -- end -----------------------------------------------------------------------------------------------------
 
@@ -339,9 +373,10 @@ class Supervisor:
         """
         with locks.holding(self.paths.run_root, container_id):
             try:
-                record = self.containers.find(container_id)
+                record = self._recovered(self.containers.find(container_id))
             except NoSuchContainer:
-                os.unlink(locks.path_of(self.paths.run_root, container_id))
+                with suppress(FileNotFoundError):
+                    os.unlink(locks.path_of(self.paths.run_root, container_id))
                 return None
             if not record.state.running:
                 return record
@@ -351,7 +386,7 @@ class Supervisor:
                 return record  # conmon, alive, has still to note how the process ended
             options = ContainerOptions.from_json(record.options)
             oom = conmon.oom_killed(directory)
-            finishing.teardown(record, self.paths, self.networks, lambda: self._host().cgroups)
+            self._teardown(record)
             if options.auto_remove:
                 self._remove_locked(container_id, volumes=True, torn_down=True)
                 return replace(record, state=finishing.ended(record.state, code, "", oom=oom))
@@ -408,7 +443,8 @@ class Supervisor:
         try:
             if process.alive(record.state.process):
                 if record.state.status == "paused" and number == signals.SIGKILL:
-                    self._runtime_call(record, "resume")
+                    with suppress(oci.RuntimeCallFailed):  # noted as paused, and not paused after all
+                        self._runtime_call(record, "resume")
                 signals.pidfd_send_signal(fd, number)
         except ProcessLookupError:
             pass
@@ -459,8 +495,13 @@ class Supervisor:
             word = "already paused" if record.state.status == "paused" else "not running"
             raise WrongState(f"Container {record.id} is {word}", record.id, record.state.status)
         with locks.holding(self.paths.run_root, record.id):
-            self._runtime_call(record, "pause")
+            # Noted first: nobody could kill a frozen container that is not known to be frozen.
             self.containers.update(record.id, lambda state: replace(state, status="paused"))
+            try:
+                self._runtime_call(record, "pause")
+            except BaseException:
+                self.containers.update(record.id, lambda state: replace(state, status="running"))
+                raise
 
     def unpause(self, name: str) -> None:
         """Thaws a container.
@@ -472,7 +513,11 @@ class Supervisor:
         if record.state.status != "paused":
             raise WrongState(f"Container {record.id} is not paused", record.id, record.state.status)
         with locks.holding(self.paths.run_root, record.id):
-            self._runtime_call(record, "resume")
+            try:
+                self._runtime_call(record, "resume")
+            except oci.RuntimeCallFailed as error:
+                if "not paused" not in error.said:
+                    raise
             self.containers.update(record.id, lambda state: replace(state, status="running"))
 
     def resize(self, name: str, rows: int, columns: int) -> None:
@@ -504,8 +549,7 @@ class Supervisor:
         self.containers.update(container_id, change)
 
     def _runtime_call(self, record: ContainerRecord, *words: str) -> bytes:
-        wanted = ContainerOptions.from_json(record.options).runtime
-        runtime = oci.holding(self.paths.run_root, record.id, wanted, cgroups=self._host().cgroups)
+        runtime = self._runtime_of(record)
         if runtime is None:
             raise WrongState(f"container {record.id} is not running", record.id, "exited")
         return oci.call(runtime.argv(*words, record.id))

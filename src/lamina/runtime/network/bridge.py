@@ -159,7 +159,8 @@ class Networks:
         held = self._reserve(mappings)
         published = tuple(port for port, _ in held)
         try:
-            address = self._book(container_id, network, published, {"interface": interface, "owner": owner}, wanted)
+            doc = {"interface": interface, "owner": owner, "ports": [port.to_json() for port in published]}
+            address = self._book(container_id, network, published, doc, wanted)
             endpoint = Endpoint(
                 network.name,
                 IPv4Interface((address, network.subnet.prefixlen)),
@@ -178,6 +179,25 @@ class Networks:
             ports.release(held)
             raise
         return endpoint, [holder for _, holder in held]
+
+    def endpoint_of(self, container_id: str) -> Endpoint | None:
+        """The endpoint that `connect` made for a container, as the index has it; None when there is none."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT network, ip, mac, doc FROM endpoints WHERE container_id = ?", (container_id,)
+            ).fetchone()
+        if row is None:
+            return None
+        network, doc = self.get(row[0]), json.loads(row[3])
+        return Endpoint(
+            network.name,
+            IPv4Interface((row[1], network.subnet.prefixlen)),
+            network.gateway,
+            row[2],
+            doc["interface"],
+            self._paths.namespace(container_id),
+            tuple(PublishedPort.from_json(port) for port in doc["ports"]),
+        )
 
     def disconnect(self, container_id: str, endpoint: Endpoint | None = None, *, wait: bool = False) -> None:
         """Undoes `connect`, as far as there is anything to undo; safe to repeat.

@@ -1,0 +1,183 @@
+"""A command that starts or removes a container is killed at every place: what it leaves is told truly and cleaned up."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lamina.errors import LaminaError
+from lamina.linux import mounts
+from lamina.runtime import process, recovery
+from lamina.runtime.state import NoSuchContainer
+from lamina.runtime.supervisor import Supervisor
+from lamina.store.db import Database
+from lamina.testing import kill_points
+from lamina.testing.container_store import ContainerStore
+
+pytestmark = [pytest.mark.root, pytest.mark.runtime]
+FEW = 9
+
+
+def another(store: ContainerStore) -> Supervisor:
+    """What a new command works with."""
+    return Supervisor(store.paths, Database(store.paths.database))
+
+
+def starting(store: ContainerStore, container_id: str) -> Callable[[], object]:
+    return lambda: another(store).start(container_id)
+
+
+def removing(store: ContainerStore, container_id: str) -> Callable[[], object]:
+    return lambda: another(store).remove(container_id, force=True, volumes=True)
+
+
+def unwatched(container_id: str) -> bool:
+    """Whether no conmon is there for the container, or only such as are about to end with their exit command."""
+    for pid in recovery.watchers(container_id):
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        ended = select.select([fd], [], [], 20)[0]
+        os.close(fd)
+        if not ended:
+            return False
+    return True
+
+
+def tells_the_truth(store: ContainerStore, container_id: str) -> bool:
+    """Whether the container runs; the record and the machine have to agree on it."""
+    supervisor = another(store)
+    try:
+        record = supervisor.find(container_id)
+        if record.state.running and not process.alive(record.state.process):
+            supervisor.wait(record.id)  # its conmon, alive, is about to note the end
+            record = supervisor.find(container_id)
+    except NoSuchContainer:
+        return False
+    assert record.state.running == process.alive(record.state.process), record.state
+    assert process.alive(record.state.conmon) if record.state.running else unwatched(container_id), record.state
+    if not record.state.running:
+        assert record.state.status in {"created", "exited"}
+        assert mounts.mount_points(record.rootfs["target"]) == []
+        assert not os.path.exists(store.paths.run(container_id))
+        assert not os.path.exists(store.paths.namespace(container_id))
+    return record.state.running
+
+
+def nothing_left(store: ContainerStore, container_id: str) -> None:
+    assert unwatched(container_id)
+    assert not os.path.exists(store.paths.container(container_id))
+    tops = ("/sys/fs/cgroup", *(f"/sys/fs/cgroup/{name}" for name in os.listdir("/sys/fs/cgroup")))
+    assert [top for top in tops if os.path.isdir(f"{top}/lamina/{container_id}")] == []
+    with store.database.read() as connection:
+        for table in ("endpoints", "ports"):
+            query = f"SELECT count(*) FROM {table} WHERE container_id = ?"
+            assert connection.execute(query, (container_id,)).fetchone() == (0,)
+
+
+def places_of(store: ContainerStore, make: Callable[[ContainerStore, str], Callable[[], object]], ready: bool) -> int:
+    container_id = store.create("sleep", "1000")
+    if ready:
+        store.supervisor.start(container_id)
+    count = len(kill_points.places(make(store, container_id)))
+    if not ready:
+        store.supervisor.remove(container_id, force=True)
+    return count
+
+
+def kill_starts(store: ContainerStore, step: int) -> None:
+    for number in range(0, places_of(store, starting, ready=False), step):
+        container_id = store.create("sleep", "1000")
+        kill_points.killed_at(number, starting(store, container_id))
+        tells_the_truth(store, container_id)
+        another(store).start(container_id)
+        assert tells_the_truth(store, container_id)
+        another(store).remove(container_id, force=True, volumes=True)
+        nothing_left(store, container_id)
+
+
+def kill_removals(store: ContainerStore, step: int) -> None:
+    for number in range(0, places_of(store, removing, ready=True), step):
+        container_id = store.create("sleep", "1000")
+        store.supervisor.start(container_id)
+        kill_points.killed_at(number, removing(store, container_id))
+        tells_the_truth(store, container_id)
+        try:
+            another(store).remove(container_id, force=True, volumes=True)
+        except NoSuchContainer:
+            pass
+        nothing_left(store, container_id)
+
+
+def test_a_start_that_is_killed_here_and_there(store: ContainerStore) -> None:  # F22
+    kill_starts(store, FEW)
+
+
+def test_a_removal_that_is_killed_here_and_there(store: ContainerStore) -> None:  # F22
+    kill_removals(store, FEW)
+
+
+@pytest.mark.soak
+def test_a_start_that_is_killed_anywhere(store: ContainerStore) -> None:  # F22
+    kill_starts(store, 1)
+
+
+@pytest.mark.soak
+def test_a_removal_that_is_killed_anywhere(store: ContainerStore) -> None:  # F22
+    kill_removals(store, 1)
+
+
+def killing_runtime(tmp_path: Path, victim: Path, *, before: bool) -> str:
+    """crun, which kills the command that waits for it: before it starts the container, or when it has."""
+    real = "/usr/bin/crun" if os.path.exists("/usr/bin/crun") else "/usr/sbin/runc"
+    kill = f'kill -9 "$(cat {victim})"'
+    run = f'{kill}; exec {real} "$@"' if before else f'{real} "$@"; code=$?; {kill}; exit $code'
+    path = tmp_path / "killing"
+    path.write_text(f'#!/bin/sh\ncase " $* " in *" run "*) {run};; *) exec {real} "$@";; esac\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("auto_remove", [True, False])
+def test_killed_while_the_runtime_works(store: ContainerStore, tmp_path: Path, before: bool, auto_remove: bool) -> None:
+    victim = tmp_path / "victim"
+    runtime = killing_runtime(tmp_path, victim, before=before)
+    container_id = store.create("sleep", "1000", runtime=runtime, auto_remove=auto_remove)
+
+    def start() -> None:
+        victim.write_text(str(os.getpid()))
+        another(store).start(container_id)
+
+    assert kill_points.killed_at(1 << 30, start)
+    tells_the_truth(store, container_id)
+    try:
+        another(store).remove(container_id, force=True)
+    except NoSuchContainer:
+        assert auto_remove
+    nothing_left(store, container_id)
+
+
+def test_a_runtime_that_dies_halfway_blocks_nothing(store: ContainerStore, tmp_path: Path) -> None:
+    """It leaves its state directory and an empty control group."""
+    real = "/usr/bin/crun" if os.path.exists("/usr/bin/crun") else "/usr/sbin/runc"
+    dying, once = tmp_path / "dying", tmp_path / "once"
+    dying.write_text(
+        f'#!/bin/sh\ncase " $* " in *" run "*) if ! [ -e {once} ]; then touch {once}\n'
+        'for last; do :; done; mkdir -p "$2/$last" /sys/fs/cgroup/pids/lamina/"$last"; kill -9 $$; fi;; esac\n'
+        f'exec {real} "$@"\n'
+    )
+    dying.chmod(0o755)
+    container_id = store.create("sleep", "1000", runtime=str(dying), network="none")
+    with pytest.raises(LaminaError):
+        store.supervisor.start(container_id)
+    assert not tells_the_truth(store, container_id)
+    store.supervisor.start(container_id)
+    assert tells_the_truth(store, container_id)
+    store.supervisor.remove(container_id, force=True)
+    nothing_left(store, container_id)
