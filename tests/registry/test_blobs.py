@@ -52,6 +52,19 @@ def test_a_range_past_the_end(client: Client, url: str, header: str) -> None:
     assert (reply.status, reply.headers["Content-Range"]) == (416, "bytes */100000")
 
 
+@pytest.mark.parametrize("size", [1, 2, 65_535, 65_536, 65_537, 1_000_000])
+def test_small_and_large_blobs_are_answered_alike(client: Client, repository: str, size: int) -> None:
+    # R03: small ones are sent from memory, large ones from the file
+    data = os.urandom(size)
+    url = f"/v2/{repository}/blobs/{client.push_blob(repository, data)}"
+    assert client.get(url).body == data
+    for header, expected in (("bytes=0-0", data[:1]), ("bytes=-1", data[-1:]), (f"bytes={size - 1}-", data[-1:])):
+        reply = client.get(url, Range=header)
+        assert (reply.status, reply.body, reply.headers["Content-Length"]) == (206, expected, "1")
+    assert client.get(url, Range=f"bytes={size}-").status == 416
+    assert client.request("HEAD", url).headers["Content-Length"] == str(size)
+
+
 def test_a_range_of_another_entity_is_answered_with_the_whole(client: Client, url: str) -> None:
     etag = client.get(url).headers["ETag"]
     assert client.get(url, Range="bytes=0-1", If_Range=etag).status == 206

@@ -58,10 +58,16 @@ def test_an_upload_that_was_cut_is_resumed(client: Client, repository: str, cut:
     # F14: same server, connection broken
     location = client.begin(repository)
     send_part(client.address, location, DATA[:cut], len(DATA)).close()
-    offset = received(client, location)
-    assert offset <= cut
-    rest = {"Content-Range": f"{offset}-{len(DATA) - 1}"}
-    assert client.request("PATCH", location, DATA[offset:], rest).status == 202
+
+    def resume() -> int:
+        offset = received(client, location)
+        assert offset <= cut
+        rest = {"Content-Range": f"{offset}-{len(DATA) - 1}"}
+        return client.request("PATCH", location, DATA[offset:], rest).status
+
+    while (status := resume()) in {416, 429}:
+        pass  # the request that was cut is still read: what it brought came in between
+    assert status == 202
     done = client.request("PUT", f"{location}?digest={digest_of(DATA)}")
     assert done.status == 201
     assert client.get(done.headers["Location"]).body == DATA

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import BinaryIO, Final
 
+from lamina.registry.cache import NameCache
 from lamina.registry.config import RegistryConfig
 from lamina.registry.content import Content
 from lamina.registry.errors import BlobUnknown, DamagedContent, DeleteDisabled
@@ -22,6 +23,7 @@ class Blobs:
 
     def __init__(self, config: RegistryConfig, metadata: Metadata, content: Content) -> None:
         self._config, self._metadata, self._content = config, metadata, content
+        self._sizes: NameCache[int] = NameCache(metadata)
 
     def stat(self, repository: Repository, digest: Digest) -> int:
         """The size in bytes of a blob that the repository holds and the store really has.
@@ -30,15 +32,25 @@ class Blobs:
             BlobUnknown: not a member, or its bytes are lost.
             DamagedContent: the bytes have another length than the blob; they were put aside (F20).
         """
-        size = self._metadata.blob_size(repository, digest)
-        if size is None:
-            raise BlobUnknown(repository, digest)
+        size = self._size(repository, digest)
         found = self._content.driver.size(digest)
         if found is None:
             raise BlobUnknown(repository, digest)
         if found != size:
             self._content.verify(digest)
             raise DamagedContent(digest)
+        return size
+
+    def _size(self, repository: Repository, digest: Digest) -> int:
+        """The size of a member; from memory while the database did not change."""
+        key = (repository, digest)
+        size = self._sizes.lookup(key)
+        if size is None:
+            generation = self._sizes.generation()
+            size = self._metadata.blob_size(repository, digest)
+            if size is None:
+                raise BlobUnknown(repository, digest)
+            self._sizes.store(key, size, generation)
         return size
 
     def open(self, repository: Repository, digest: Digest) -> tuple[BinaryIO, int]:

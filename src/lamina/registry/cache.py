@@ -1,8 +1,8 @@
-"""Manifests kept in memory, correct with several processes on one database.
+"""Manifests, and the sizes of blobs, kept in memory, correct with several processes on one database.
 
 An answer is served from here only while the database's generation is the one it was read under; any commit by any
 process empties the map of names. Bytes are found by digest and never go stale, but they are reached through names only,
-so that a deleted manifest, or another repository's, is not readable through the cache (threat 50).
+so that deleted content, or another repository's, is not readable through the cache (threat 50).
 """
 
 from __future__ import annotations

@@ -20,6 +20,12 @@ from lamina.registry.metadata.protocol import ManifestRecord, References, Upload
 from lamina.registry.names import Repository, Tag
 from lamina.spec.digest import Digest
 
+#: Made once: to put a query together takes longer than to run it.
+_BLOB_SIZE: Final = (
+    sa.select(t.repository_blobs.c.size)
+    .join(t.repositories)
+    .where(t.repositories.c.name == sa.bindparam("repository"), t.repository_blobs.c.digest == sa.bindparam("digest"))
+)
 #: Values in one IN list; SQLite's limit of bound variables was 999 for long.
 _BATCH: Final = 500
 
@@ -81,13 +87,8 @@ class SqlMetadata:
 
     def blob_size(self, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob that the repository holds, or None."""
-        query = (
-            sa.select(t.repository_blobs.c.size)
-            .join(t.repositories)
-            .where(t.repositories.c.name == repository, t.repository_blobs.c.digest == str(digest))
-        )
         with self._read() as connection:
-            return connection.execute(query).scalar()
+            return connection.execute(_BLOB_SIZE, {"repository": repository, "digest": str(digest)}).scalar()
 
     def add_blob(self, repository: Repository, digest: Digest, size: int) -> None:
         """Make a blob a member of a repository."""
