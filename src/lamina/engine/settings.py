@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 
+from lamina.spec.digest import small_sha256
 from lamina.values import dataclass, field
 
 
@@ -43,7 +43,7 @@ class Settings:
         absolute = os.path.abspath(root)
         known = env or {}
         base = "/run/lamina" if os.geteuid() == 0 else os.path.join(runtime_dir(known), "lamina")
-        name = hashlib.sha256(os.fsencode(absolute)).hexdigest()[:12]
+        name = small_sha256(os.fsencode(absolute)).hex()[:12]
         return cls(absolute, os.path.join(base, name), config_dir, known, storage_driver, runtime)
 
 

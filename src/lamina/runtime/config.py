@@ -27,7 +27,7 @@ from lamina.spec.config import Healthcheck, RunConfig
 from lamina.values import dataclass, field, fields, replace
 
 RestartName = Literal["no", "on-failure", "always", "unless-stopped"]
-_ULIMIT: Final = re.compile(r"^(?P<name>[a-z]+)=(?P<soft>-1|\d+)(?::(?P<hard>-1|\d+))?$")
+_ULIMIT: Final = r"^(?P<name>[a-z]+)=(?P<soft>-1|\d+)(?::(?P<hard>-1|\d+))?$"
 
 
 class NoCommand(Invalid):
@@ -288,7 +288,7 @@ def parse_ulimit(text: str) -> Rlimit:
     Raises:
         InvalidOption: in Docker's words.
     """
-    found = _ULIMIT.match(text)
+    found = re.match(_ULIMIT, text)
     if found is None:
         raise InvalidOption(f"invalid ulimit argument: {text}", text)
     if found["name"] not in RLIMITS:

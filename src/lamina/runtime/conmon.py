@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
-import shutil
+import select
 import socket
 import subprocess
 import time
@@ -116,7 +115,7 @@ def command(launch: Launch, gate: tuple[int, int] | None = None, *, attach: bool
     Raises:
         NoConmon: not installed.
     """
-    path = shutil.which("conmon", path=oci.SEARCH_PATH)
+    path = oci.find_program("conmon")
     if path is None:
         raise NoConmon
     runtime = launch.runtime
@@ -279,15 +278,15 @@ def resize(directory: str, rows: int, columns: int) -> None:
 def _line(fd: int, deadline: float) -> bytes:
     """One line from a pipe, or less when it ends."""
     data = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(fd, selectors.EVENT_READ)
-        while b"\n" not in data:
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise TimeoutError
-            piece = os.read(fd, 1 << 16)
-            if not piece:
-                break
-            data += piece
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while b"\n" not in data:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError
+        piece = os.read(fd, 1 << 16)
+        if not piece:
+            break
+        data += piece
     # Of a process in a running container the exit code may follow already; it is in a file, too.
     first, newline, _ = data.partition(b"\n")
     return first + newline

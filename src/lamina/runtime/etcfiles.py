@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -55,6 +54,8 @@ def resolv_conf(
 
 def _loopback(server: str) -> bool:
     try:
+        import ipaddress
+
         return ipaddress.ip_address(server.partition("%")[0]).is_loopback
     except ValueError:
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import posixpath
 import re
 from collections.abc import Mapping
@@ -209,6 +208,8 @@ def parse_mount(value: str) -> MountSpec:
     driver_options: dict[str, str] = {}
     kind = "volume"
     families: set[str] = set()
+    import csv
+
     try:
         (cells,) = csv.reader([value], strict=True)
     except (csv.Error, ValueError):

@@ -9,11 +9,8 @@ import json
 import os
 import re
 import select
-import shlex
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import IO, Final
@@ -33,7 +30,7 @@ _UNIFIED: Final = "/sys/fs/cgroup/unified"
 _SHELL: Final = "/bin/sh"
 PROBE_SECONDS: Final = 10.0
 CALL_SECONDS: Final = 60.0
-_VERSION: Final = re.compile(r"^(?P<name>[a-z-]+) version (?P<version>\d+(?:\.\d+)*)", re.MULTILINE)
+_VERSION: Final = r"^(?P<name>[a-z-]+) version (?P<version>\d+(?:\.\d+)*)"
 
 
 class NoSuchRuntime(NotFound):
@@ -134,10 +131,10 @@ class Runtime:
         words = [self.path, "--root", self.root, *arguments]
         if not self.hidden:
             return words
-        gone = " ".join(shlex.quote(point) for point in self.hidden)
+        gone = " ".join(_quoted(point) for point in self.hidden)
         # A point that someone unmounted meanwhile is gone too; if hiding fails, the runtime itself says what it minds.
         script = f'umount -l {gone} 2>/dev/null; exec "$0" "$@"'
-        unshare = shutil.which("unshare", path=SEARCH_PATH) or "unshare"
+        unshare = find_program("unshare") or "unshare"
         return [unshare, "--mount", "--propagation", "slave", _SHELL, "-c", script, *words]
 
     def hiding(self, points: Sequence[str]) -> Runtime:
@@ -155,6 +152,20 @@ class Needs:
     """
 
     shared_mounts: bool = False
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell."""
+    return "'" + word.replace("'", "'\"'\"'") + "'"
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program of this machine, by name or absolute path; the user's PATH does not count."""
+    for directory in SEARCH_PATH.split(":"):
+        path = os.path.join(directory, name)
+        if os.access(path, os.X_OK) and os.path.isfile(path):
+            return path
+    return None
 
 
 def choose(run_root: str, wanted: str = "", *, cgroups: str, needs: Needs | None = None) -> Runtime:
@@ -178,7 +189,7 @@ def choose(run_root: str, wanted: str = "", *, cgroups: str, needs: Needs | None
     names = [wanted] if wanted else ["crun", "runc"]
     refusal: LaminaError | None = None
     for name in names:
-        path = name if name.startswith("/") else shutil.which(name, path=SEARCH_PATH)
+        path = name if name.startswith("/") else find_program(name)
         if path is None or not os.access(path, os.X_OK):
             continue
         kind, version = _version_of(run_root, path)
@@ -201,7 +212,7 @@ def _why_not_hybrid(version: str, needs: Needs) -> str:
         return "cannot share mounts with a host that has hybrid cgroups"
     if tuple(map(int, version.split("."))) >= _HYBRID_CRUN:
         return "is not known to work with hybrid cgroups"
-    if any(shutil.which(tool, path=SEARCH_PATH) is None for tool in ("unshare", "umount", _SHELL)):
+    if any(find_program(tool) is None for tool in ("unshare", "umount", _SHELL)):
         return "refuses this machine's hybrid cgroups, and unshare is not installed to hide them"
     return ""
 
@@ -243,6 +254,8 @@ def _version_of(run_root: str, path: str) -> tuple[str, str]:
 
 def _remember(cache: str, known: dict[str, list[str]]) -> None:
     os.makedirs(os.path.dirname(cache), mode=0o711, exist_ok=True)
+    import tempfile
+
     with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(cache), delete=False, encoding="utf-8") as file:
         json.dump(known, file)
     os.replace(file.name, cache)
@@ -259,7 +272,7 @@ def probe_version(path: str, seconds: float = PROBE_SECONDS) -> tuple[str, str]:
         RuntimeTimeout: it hangs.
     """
     out = call([path, "--version"], seconds=seconds).decode("utf-8", "replace")
-    found = _VERSION.search(out)
+    found = re.search(_VERSION, out, re.MULTILINE)
     if found is None:
         raise RuntimeNotUsable(f"{path} --version does not say what it is: {out[:60]!r}")
     return found["name"], found["version"]
@@ -273,6 +286,8 @@ def call(argv: Sequence[str], *, seconds: float = CALL_SECONDS, stdin: bytes = b
         RuntimeCallFailed: a non-zero exit; `said` is its standard error.
         NoSuchRuntime: the program is not there.
     """
+    import tempfile
+
     with ExitStack() as stack:
         # Files, not pipes: a grandchild that keeps them open cannot hold us, and a flood cannot fill our memory.
         out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
@@ -347,13 +362,14 @@ def last_words(text: str) -> str:
     return ""
 
 
+# Patterns are compiled when a start failed, not for each that works.
 # crun's words for what runc says of commands, so that users read the same with either.
-_CRUN_NOT_FOUND: Final = re.compile(r"executable file `(.*)` not found in \$PATH: No such file or directory$")
-_CRUN_NOT_ALLOWED: Final = re.compile(r"open executable: (?:Operation not permitted|Permission denied)$")
-_CRUN_EXEC: Final = re.compile(r'exec(?: container process `(.*)`)?: ([^"].*)$')
-_NOT_FOUND: Final = re.compile(r"executable file.* not found|no such file or directory", re.IGNORECASE)
-_NOT_ALLOWED: Final = re.compile(r"permission denied|is a directory|exec format error|not executable", re.IGNORECASE)
-_EXEC: Final = re.compile(r'exec: "|exec user process|exec failed|open executable|executable file|\bexec /|exec `')
+_CRUN_NOT_FOUND: Final = r"executable file `(.*)` not found in \$PATH: No such file or directory$"
+_CRUN_NOT_ALLOWED: Final = r"open executable: (?:Operation not permitted|Permission denied)$"
+_CRUN_EXEC: Final = r'exec(?: container process `(.*)`)?: ([^"].*)$'
+_NOT_FOUND: Final = r"executable file.* not found|no such file or directory"
+_NOT_ALLOWED: Final = r"permission denied|is a directory|exec format error|not executable"
+_EXEC: Final = r'exec: "|exec user process|exec failed|open executable|executable file|\bexec /|exec `'
 
 
 def start_error(said: str, command: str = "") -> RuntimeCallFailed:
@@ -367,18 +383,18 @@ def start_error(said: str, command: str = "") -> RuntimeCallFailed:
         command: what should have run, which crun does not name.
     """
     said = said.replace("runc run failed:", "runc create failed:")
-    missing = _CRUN_NOT_FOUND.match(said)
+    missing = re.match(_CRUN_NOT_FOUND, said)
     if missing is not None:
         name = missing[1]
         why = f"stat {name}: no such file or directory" if "/" in name else "executable file not found in $PATH"
         said = f'unable to start container process: exec: "{name}": {why}'
-    elif _CRUN_NOT_ALLOWED.match(said):
+    elif re.match(_CRUN_NOT_ALLOWED, said):
         said = f'unable to start container process: exec: "{command}": permission denied'
-    elif (failed := _CRUN_EXEC.match(said)) is not None:
+    elif (failed := re.match(_CRUN_EXEC, said)) is not None:
         said = f"unable to start container process: exec {failed[1] or command}: {failed[2].lower()}"
-    if _EXEC.search(said):
-        if _NOT_FOUND.search(said):
+    if re.search(_EXEC, said):
+        if re.search(_NOT_FOUND, said, re.IGNORECASE):
             return CommandNotFound(said, 127)
-        if _NOT_ALLOWED.search(said):
+        if re.search(_NOT_ALLOWED, said, re.IGNORECASE):
             return CommandNotExecutable(said, 126)
     return StartRefused(said, 125)

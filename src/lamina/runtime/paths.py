@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Final
 
+from lamina.spec.digest import small_sha256
 from lamina.values import dataclass
 
 DEFAULT_ROOT: Final = "/var/lib/lamina"
@@ -30,7 +30,7 @@ class RuntimePaths:
         """Tells stores on one machine apart in names that are the machine's: "" for the default root."""
         if os.path.abspath(self.root) == DEFAULT_ROOT:
             return ""
-        return hashlib.sha256(os.fsencode(os.path.abspath(self.root))).hexdigest()[:8]
+        return small_sha256(os.fsencode(os.path.abspath(self.root))).hex()[:8]
 
     @property
     def bridge(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -211,7 +210,7 @@ def init_path() -> str:
             path = os.path.join(place, name)
             if os.access(path, os.X_OK):
                 return path
-        found = shutil.which(name, path=oci.SEARCH_PATH)
+        found = oci.find_program(name)
         if found:
             return found
     raise NoInit

@@ -6,8 +6,7 @@ annotation `run.oci.seccomp_bpf_data` (crun(1)) when the very same profile comes
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import binascii
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from lamina.runtime.oci import Runtime
+from lamina.spec.digest import small_sha256
 
 _ANNOTATION: Final = "run.oci.seccomp_bpf_data"
 _INSTRUCTION: Final = 8  # bytes of a struct sock_filter (seccomp(2))
@@ -39,9 +39,9 @@ def applied(run_root: str, runtime: Runtime, spec: dict[str, Any]) -> dict[str, 
     except OSError:
         return spec
     digest, code = content[:_DIGEST], content[_DIGEST:]
-    if not _plausible(code) or hashlib.sha256(code).digest() != digest:
+    if not _plausible(code) or small_sha256(code) != digest:
         return spec
-    annotations = {_ANNOTATION: base64.b64encode(code).decode("ascii"), **spec.get("annotations", {})}
+    annotations = {_ANNOTATION: binascii.b2a_base64(code, newline=False).decode("ascii"), **spec.get("annotations", {})}
     return {**spec, "annotations": annotations}
 
 
@@ -66,7 +66,7 @@ def remember(run_root: str, runtime: Runtime, container_id: str, spec: Mapping[s
         # Below /run nothing outlives a power cut, so nothing has to reach a disk; readers see all of it or nothing.
         draft = f"{path}.{container_id}"
         with open(draft, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
+            file.write(small_sha256(code) + code)
         os.replace(draft, path)
 
 
@@ -83,4 +83,4 @@ def _path(run_root: str, runtime: Runtime, spec: Mapping[str, Any]) -> str:
         return ""
     facts = os.stat(runtime.path)
     identity = [profile, runtime.path, facts.st_ino, facts.st_mtime_ns, runtime.version, list(os.uname())[2:]]
-    return os.path.join(run_root, "seccomp", hashlib.sha256(json.dumps(identity).encode()).hexdigest())
+    return os.path.join(run_root, "seccomp", small_sha256(json.dumps(identity).encode()).hex())

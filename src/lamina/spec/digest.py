@@ -6,7 +6,6 @@ may build a path or a URL from a digest, so `sha256:../../x` cannot exist past t
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -60,6 +59,8 @@ class Digest:
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview, algorithm: str = "sha256") -> Digest:
         """The digest of bytes in memory."""
+        import hashlib
+
         return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
 
     @classmethod
@@ -69,6 +70,8 @@ class Digest:
 
     def hasher(self) -> Hasher:
         """A fresh hasher of this digest's algorithm, for verifying a stream."""
+        import hashlib
+
         return hashlib.new(self.algorithm)
 
     @property
@@ -82,7 +85,22 @@ class Digest:
 
 def sha256() -> Hasher:
     """A fresh SHA-256 hasher, the algorithm of everything lamina makes."""
+    import hashlib
+
     return hashlib.sha256()
+
+
+def small_sha256(data: bytes) -> bytes:
+    """The SHA-256 of a few bytes that only name something here; without OpenSSL, whose loading takes milliseconds."""
+    try:
+        from _sha2 import sha256 as make  # type: ignore[import-not-found] # Python 3.12
+    except ImportError:
+        try:
+            from _sha256 import sha256 as make  # type: ignore[import-not-found]
+        except ImportError:
+            from hashlib import sha256 as make
+    digest: bytes = make(data).digest()
+    return digest
 
 
 def chain_ids(diff_ids: list[Digest] | tuple[Digest, ...]) -> list[Digest]:
@@ -94,4 +112,4 @@ def chain_ids(diff_ids: list[Digest] | tuple[Digest, ...]) -> list[Digest]:
 
 
 HasherFactory = Callable[[], Hasher]
-EMPTY_SHA256: Final = Digest.of(b"")
+EMPTY_SHA256: Final = Digest("sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")

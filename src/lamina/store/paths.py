@@ -18,12 +18,11 @@ ROOT/                       0711  containers of other users pass through to thei
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Final
 
 from lamina.errors import Internal
-from lamina.spec.digest import Digest, InvalidDigest
+from lamina.spec.digest import Digest, InvalidDigest, small_sha256
 from lamina.values import dataclass
 
 DIRECTORY: Final = 0o700
@@ -126,7 +125,7 @@ def upload_digest(name: str) -> Digest | None:
 
 def lock_file(locks: str, kind: str, key: str) -> str:
     """The lock file of a key; keys may hold anything."""
-    return f"{locks}/{checked(kind)}-{hashlib.sha256(key.encode()).hexdigest()}"
+    return f"{locks}/{checked(kind)}-{small_sha256(key.encode()).hex()}"
 
 
 def checked(name: str) -> str:
