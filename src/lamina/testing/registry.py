@@ -36,28 +36,34 @@ def running_registry(
 def running(registry: Registry, *, policy: AccessPolicy | None = None) -> Iterator[str]:
     """Serve an open registry, and close it at the end; yields "127.0.0.1:PORT"."""
     listener = listen("127.0.0.1", 0, stall=registry.config.body_idle_timeout)
-    loop = uvloop.new_event_loop()
-    stop, started = asyncio.Event(), Future[None]()
+    started = Future[asyncio.AbstractEventLoop]()
+    stop = asyncio.Event()
 
     async def main() -> None:
         try:
             async with serving(registry, listener, policy=policy):
-                started.set_result(None)
+                started.set_result(asyncio.get_running_loop())
                 await stop.wait()
         except BaseException as error:
             if started.done():
                 raise
             started.set_exception(error)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(main(),), name="test-registry")
+    def work() -> None:
+        # Not `run_until_complete`: what is cut at the end gets its turn to notice.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+
+    thread = threading.Thread(target=work, name="test-registry")
     thread.start()
     try:
-        started.result()
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        loop = started.result()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            loop.call_soon_threadsafe(stop.set)
     finally:
-        loop.call_soon_threadsafe(stop.set)
         thread.join()
-        loop.close()
         listener.close()
         registry.close()
 
