@@ -6,15 +6,18 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from lamina.progress import Progress
 from lamina.spec.digest import Digest
+from lamina.spec.reference import Reference
 from lamina.store.db import DamagedDatabase
 from lamina.store.records import ImageRecord
 from lamina.store.store import Store
 from lamina.testing.store_images import Served, config_of, pull, tar
+from lamina.values import replace
 
 GOOD = tar(("good", b"1" * 5000))
 BAD = tar(("bad", b"2" * 5000))
@@ -171,35 +174,121 @@ def test_sizes_alone_can_be_checked(store: Store, images: tuple[ImageRecord, Ima
     assert not store.fsck.run(content=False).clean
 
 
+def lose(store: Store, how: str) -> None:
+    """Loses the index."""
+    store.close()
+    for suffix in ("", "-wal", "-shm"):
+        path = store.paths.database + suffix
+        if os.path.exists(path):
+            if how == "deleted":
+                os.unlink(path)
+            else:
+                os.truncate(path, 0)
+
+
 @pytest.mark.parametrize("loss", ["deleted", "emptied"])
 def test_a_lost_index_is_made_again_from_the_content(
     store: Store, images: tuple[ImageRecord, ImageRecord], loss: str
 ) -> None:
     # F5: never an empty store over full directories, never a restart loop
-    store.close()
-    for suffix in ("", "-wal", "-shm"):
-        path = store.paths.database + suffix
-        if os.path.exists(path):
-            if loss == "deleted":
-                os.unlink(path)
-            else:
-                os.truncate(path, 0)
+    lose(store, loss)
     with Store.open(store.root) as again:
-        assert {each.id for each in again.images.all()} == {image.id for image in images}
+        # names, digests and all: only when it came differs
+        assert [replace(each, added_at="") for each in again.images.all()] == [
+            replace(each, added_at="") for each in sorted(images, key=lambda image: str(image.id))
+        ]
         for image in images:
             assert again.images.config(image.id)
             assert again.images.manifests(image.id)
-            assert again.images.get(image.id).size == image.size
             key = again.images.snapshot(image.id)
             assert key is not None
             with again.snapshots.mounted(key) as path:
                 assert len(os.listdir(path)) == 1
+        assert again.lookup.find("bad:1").target == images[1].digests[0].digest  # pushed as it was pulled
         assert again.storage_driver == "vfs"
-        assert again.fsck.run().findings == ()
         layer = Served(BAD)
-        pull(again, [layer], "bad:1")  # names come back by pulling
+        pull(again, [layer], "bad:1")
         assert layer.sent == 0
-        assert again.lookup.find("bad:1").image.id == images[1].id
+
+
+def test_the_loss_of_an_index_is_said_until_it_is_noted(store: Store, images: tuple[ImageRecord, ImageRecord]) -> None:
+    # F5: an empty `ps` must have a reason that somebody can find
+    shutil.rmtree(store.paths.snapshot(store.snapshots.all()[1].directory))  # so that one image is lost too
+    lose(store, "deleted")
+    with Store.open(store.root) as again:
+        (left,) = again.images.all()
+        (lost,) = {image.tags[0].familiar for image in images} - {tag.familiar for tag in left.tags}
+        for repair in (False, False, True):
+            found = {(each.kind, each.subject): each for each in again.fsck.run(repair=repair).findings}
+            assert "no containers" in found["index", store.paths.database].problem
+            assert "pull or load it again" in found["name", lost].problem
+            assert all(bool(each.repaired) is repair for each in found.values())
+        assert again.fsck.run().findings == ()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"junk", b"[]", b'{"version": 99}', b'{"version": 1, "tags": [["a"]]}'])
+def test_images_come_back_even_without_the_file_of_names(
+    store: Store, images: tuple[ImageRecord, ImageRecord], content: bytes | None
+) -> None:
+    if content is None:
+        os.unlink(store.paths.names)
+    else:
+        Path(store.paths.names).write_bytes(content)
+    (finding,) = store.fsck.run().findings
+    assert (finding.subject, finding.harmful) == (store.paths.names, False)
+    lose(store, "deleted")
+    with Store.open(store.root) as again:
+        assert {each.id for each in again.images.all()} == {image.id for image in images}
+        assert all(each.dangling for each in again.images.all())
+        again.fsck.run(repair=True)
+        assert again.fsck.run().findings == ()
+        again.refs.tag(Reference.parse("again:1"), images[0].id)
+        assert again.ledger.read().tags == (("docker.io/library/again", "1", str(images[0].id), ""),)
+
+
+def test_an_unusable_file_of_names_is_written_again(store: Store, images: tuple[ImageRecord, ImageRecord]) -> None:
+    Path(store.paths.names).write_bytes(b"junk")
+    assert store.fsck.run(repair=True).clean
+    assert store.fsck.run().findings == ()
+    assert len(store.ledger.read().tags) == 2
+    assert stat.S_IMODE(os.stat(store.paths.names).st_mode) == 0o600  # threat 59
+
+
+def test_names_that_stay_cost_no_write(store: Store, images: tuple[ImageRecord, ImageRecord]) -> None:
+    before = os.stat(store.paths.names)
+    store.refs.tag(Reference.parse("good:1"), images[0].id, target=images[0].digests[0].digest)
+    pull(store, [Served(BAD)], "bad:1")
+    after = os.stat(store.paths.names)
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_the_file_of_names_follows_every_change(store: Store, images: tuple[ImageRecord, ImageRecord]) -> None:
+    good, bad = images
+    child = store.images.put(config_of([Served(GOOD)], of="good"), parent=good.id, tags=[Reference.parse("child:1")])
+    assert store.ledger.read().parents == ((str(child.id), str(good.id)),)
+    store.refs.untag(Reference.parse("bad:1"))
+    store.refs.add_digest(Reference.parse("else.test/where").repository, Digest.of(b"x"), bad.id)
+    store.removal.remove("child:1")
+    store.removal.prune([], untag=True)
+    names = store.ledger.read()
+    assert [row[0] for row in names.tags] == ["docker.io/library/good"]
+    assert "else.test/where" in [row[0] for row in names.digests]
+    assert names.parents == ()
+    assert store.ledger.current()
+
+
+def test_volumes_come_back_with_their_content(store: Store, images: tuple[ImageRecord, ImageRecord]) -> None:
+    from lamina.runtime.volumes import Volumes
+
+    volumes = Volumes(store.db, store.paths.volumes, lambda: "2026-01-01T00:00:00Z")
+    Path(volumes.create("data", labels={"a": "b"}).path, "row").write_bytes(b"kept")
+    anonymous = volumes.create()
+    lose(store, "deleted")
+    with Store.open(store.root) as again:
+        found = {each.name: each for each in Volumes(again.db, again.paths.volumes, lambda: "").all()}
+        assert set(found) == {"data", anonymous.name}
+        assert Path(found["data"].path, "row").read_bytes() == b"kept"
+        assert (found["data"].anonymous, found[anonymous.name].anonymous) == (False, True)
 
 
 def test_a_damaged_index_is_set_aside_and_made_again(store: Store, images: tuple[ImageRecord, ImageRecord]) -> None:
@@ -213,6 +302,7 @@ def test_a_damaged_index_is_set_aside_and_made_again(store: Store, images: tuple
     assert os.path.exists(aside)
     with Store.open(store.root) as again:
         assert {each.id for each in again.images.all()} == {image.id for image in images}
+        assert again.fsck.run(repair=True).clean
         assert again.fsck.run().findings == ()
 
 

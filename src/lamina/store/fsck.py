@@ -6,8 +6,10 @@ trees go to `quarantine/`. What is set aside counts as missing, so that it is fe
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final
@@ -17,14 +19,18 @@ from lamina.spec.digest import Digest, InvalidDigest
 from lamina.spec.timestamp import rfc3339
 from lamina.store import paths as layout
 from lamina.store.backends.driver import BlobNotFound, ByteDriver
-from lamina.store.db import Database
+from lamina.store.db import DamagedDatabase, Database
 from lamina.store.files import Files, StoreIOFailed, raise_typed
 from lamina.store.leases import SNAPSHOT, Leases
+from lamina.store.ledger import Ledger
 from lamina.store.locks import KeyLocks
 from lamina.store.paths import StorePaths
+from lamina.store.rebuild import LOST_NAMES, REBUILT_AT
 from lamina.values import dataclass
 
 _CHUNK: Final = 1 << 20
+_LOOKS: Final = 10
+_PAUSE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +90,12 @@ class Fsck:
         paths: StorePaths,
         locks: KeyLocks,
         leases: Leases,
+        ledger: Ledger,
         files: Files,
         clock: Callable[[], datetime],
     ) -> None:
         self._db, self._driver, self._paths, self._locks = db, driver, paths, locks
-        self._leases, self._files, self._clock = leases, files, clock
+        self._leases, self._ledger, self._files, self._clock = leases, ledger, files, clock
 
     def run(self, *, repair: bool = False, content: bool = True, report: ProgressSink = discard) -> Report:
         """Examines everything. Other processes may use the store meanwhile.
@@ -99,21 +106,64 @@ class Fsck:
             report: told of each blob.
 
         Raises:
-            DamagedDatabase: the index cannot be read at all.
+            DamagedDatabase: the index cannot be read at all; or (repair) it is damaged, which `Store.reset_index`
+                puts right.
         """
-        findings = [
-            Finding("index", self._paths.database, each, "a crash or a fault of the disk") for each in self._db.check()
-        ]
+        problems = self._db.check()
+        if problems and repair:
+            raise DamagedDatabase(self._paths.database, problems[0])
+        findings = [Finding("index", self._paths.database, each, "a crash or a fault of the disk") for each in problems]
+        findings += self._rebuilt(repair=repair)
         damaged, blobs, size = self._blobs(content=content, report=report)
         findings += self._settle_blobs(damaged, repair=repair)
         trees = list(self._snapshots())
         findings += self._settle_snapshots(trees, repair=repair)
         findings += self._references(repair=repair)
         findings += self._leftovers(repair=repair)
+        findings += self._names_file(repair=repair)
         findings += self._modes(repair=repair)
         with self._db.read() as connection:
             snapshots = int(connection.execute("SELECT count(*) FROM snapshots").fetchone()[0])
         return Report(tuple(findings), blobs, snapshots, size)
+
+    # --- the index ------------------------------------------------------------------------------------------------
+
+    def _rebuilt(self, *, repair: bool) -> Iterator[Finding]:
+        """What the loss of an index cost: said until a repair, so that it is said to somebody."""
+        with self._db.read() as connection:
+            facts = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+        if REBUILT_AT not in facts:
+            return
+        cause = f"the index was lost, and made again from the content at {facts[REBUILT_AT]}"
+        yield self._run(
+            repair,
+            Finding("index", self._paths.database, "it knows no containers and no build cache from before", cause),
+            "DELETE FROM meta WHERE key = ?",
+            (REBUILT_AT,),
+            "noted",
+        )
+        for name in json.loads(facts.get(LOST_NAMES, "[]")):
+            finding = Finding("name", name, "its image did not come back; pull or load it again", cause)
+            yield self._run(repair, finding, "DELETE FROM meta WHERE key = ?", (LOST_NAMES,), "noted")
+
+    def _names_file(self, *, repair: bool) -> Iterator[Finding]:
+        # Others name images meanwhile: the index is ahead for a moment each time.
+        for _look in range(_LOOKS):
+            if self._ledger.current():
+                return
+            time.sleep(_PAUSE)
+        tags = ", ".join(self._ledger.difference())
+        finding = Finding(
+            "file",
+            self._paths.names,
+            "it has not the names that the index has" + (f": see {tags}" if tags else ""),
+            "a process died while it named an image, it was changed, or the index lost its last changes",
+            harmful=False,
+        )
+        if repair:
+            self._ledger.keep()
+            finding = _done(finding, "written again from the index")
+        yield finding
 
     # --- blobs ---------------------------------------------------------------------------------------------------
 
@@ -329,6 +379,8 @@ class Fsck:
     def _modes(self, *, repair: bool) -> Iterator[Finding]:
         """Who may look inside (threat 59)."""
         wanted = [*self._paths.directories(), (self._paths.database, layout.FILE)]
+        if os.path.lexists(self._paths.names):
+            wanted.append((self._paths.names, layout.FILE))
         for path, mode in wanted:
             try:
                 actual = os.stat(path).st_mode & 0o777

@@ -60,10 +60,11 @@ class Collector:
         locks: KeyLocks,
         leases: Leases,
         reserve: Reserve,
+        keep: Callable[[], None],
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`snapshots` is called only when there are snapshots to remove."""
-        self._db, self._driver, self._snapshots = db, driver, snapshots
+        """`snapshots` is called only when there are snapshots to remove, `keep` (`Ledger.keep`) at the end."""
+        self._db, self._driver, self._snapshots, self._keep = db, driver, snapshots, keep
         self._locks, self._leases, self._reserve, self._clock = locks, leases, reserve, clock
 
     def collect(self, *, partials_kept: timedelta | None = PARTIALS_KEPT) -> Collected:
@@ -78,6 +79,7 @@ class Collector:
             blobs, freed, left = self._sweep_blobs()
             snapshots, more, stuck = self._sweep_snapshots()
             partials, rest = self._sweep_partials(partials_kept)
+            self._keep()
         return Collected(blobs, snapshots, partials, freed + more + rest, (*left, *stuck))
 
     def mark(self) -> None:

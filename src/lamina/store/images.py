@@ -46,8 +46,16 @@ class ImageMismatch(Integrity):
 class ImageStore:
     """The images of a store."""
 
-    def __init__(self, db: Database, blobs: BlobStore, leases: Leases, clock: Callable[[], datetime] = utc_now) -> None:
-        self._db, self._blobs, self._leases, self._clock = db, blobs, leases, clock
+    def __init__(
+        self,
+        db: Database,
+        blobs: BlobStore,
+        leases: Leases,
+        keep: Callable[[], None],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`keep` is called after each change of a name (`Ledger.keep`)."""
+        self._db, self._blobs, self._leases, self._keep, self._clock = db, blobs, leases, keep, clock
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -97,6 +105,7 @@ class ImageStore:
             for repository, digest in digests:
                 refs.put_digest(connection, repository, digest, image)
             lease.add_in(connection, IMAGE, [str(image)])
+        self._keep()
         return self.get(image)
 
     def put_index(self, index: Index, *, lease: Lease | None = None) -> Digest:

@@ -2,6 +2,7 @@
 
 ROOT/                       0711  containers of other users pass through to their root file systems
   lamina.db  -wal  -shm     0600  the index (store.db)
+  names.json                0600  the names of images once more, to rebuild the index from (store.ledger)
   blobs/                    0700  content by digest, laid out like an OCI image layout's blobs/
     sha256/HEX              0600
   ingest/                   0700  content not complete yet
@@ -48,6 +49,11 @@ class StorePaths:
         return f"{self.root}/lamina.db"
 
     @property
+    def names(self) -> str:
+        """The names of images, beside the index."""
+        return f"{self.root}/names.json"
+
+    @property
     def reserve(self) -> str:
         """Space for cleaning up."""
         return f"{self.root}/reserve"
@@ -71,6 +77,11 @@ class StorePaths:
     def snapshots(self) -> str:
         """File trees."""
         return f"{self.root}/snapshots"
+
+    @property
+    def volumes(self) -> str:
+        """The container runtime's volumes, which it makes there."""
+        return f"{self.root}/volumes"
 
     @property
     def quarantine(self) -> str:

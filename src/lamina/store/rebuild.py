@@ -1,18 +1,20 @@
 """Make a lost index again from what lies on disk (F5).
 
 Blobs are taken in as they are (`fsck` checks them). Trees carry a description each. An image is back when its config
-and all its layers are, with the manifests that name it; names are not on disk and come back by pulling or tagging.
-Directories without a readable description stay where they are, unknown; `fsck` names them.
+and all its layers are, with the manifests that name it and the names that the ledger has for it; volumes are back with
+their content. Containers, their networks and the build cache are known to the index alone: what they left on disk
+stays where it is, unknown, and `fsck` names it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from lamina.errors import LaminaError
 from lamina.spec.config import ImageConfig
@@ -24,14 +26,23 @@ from lamina.store.backends.driver import ByteDriver
 from lamina.store.db import Database
 from lamina.store.images import insert_image, insert_index, insert_manifest
 from lamina.store.layers import insert, insert_blob
+from lamina.store.ledger import Names, restore
 from lamina.store.paths import StorePaths
 
+_ANONYMOUS: Final = re.compile(r"[0-9a-f]{64}")
 
-def rebuild(db: Database, paths: StorePaths, driver: ByteDriver, clock: Callable[[], datetime]) -> list[str]:
+#: Keys of `meta`: when the index was made again, and the names (JSON) whose images did not come back.
+REBUILT_AT: Final = "rebuilt_at"
+LOST_NAMES: Final = "lost_names"
+
+
+def rebuild(
+    db: Database, paths: StorePaths, driver: ByteDriver, names: Names, clock: Callable[[], datetime]
+) -> list[str]:
     """Fills an empty index.
 
     Returns:
-        One line for each thing that came back: `blob DIGEST`, `layer CHAINID`, `image ID`.
+        One line for each thing that came back: `blob DIGEST`, `layer CHAINID`, `image ID`, `name NAME`, `volume NAME`.
     """
     now = rfc3339(clock())
     found = sorted(driver.list())
@@ -48,7 +59,11 @@ def rebuild(db: Database, paths: StorePaths, driver: ByteDriver, clock: Callable
         back += [f"blob {digest}" for digest, _ in found]
         back += _layers(connection, trees, now)
         back += _images(connection, documents, now)
-        connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('rebuilt_at', ?)", (now,))
+        known, lost = restore(connection, names, now)
+        back += [f"name {name}" for name in known]
+        back += _volumes(connection, paths.volumes, now)
+        facts = [(REBUILT_AT, now)] + ([(LOST_NAMES, json.dumps(lost))] if lost else [])
+        connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", facts)
     return back
 
 
@@ -145,6 +160,20 @@ def _unpublished(connection: sqlite3.Connection, documents: dict[Digest, bytes],
         except LaminaError:
             continue
     return back
+
+
+def _volumes(connection: sqlite3.Connection, directory: str, now: str) -> list[str]:
+    """Volumes by their directories; what else was known of them (labels) is lost."""
+    try:
+        found = sorted(entry.name for entry in os.scandir(directory) if os.path.isdir(f"{entry.path}/_data"))
+    except FileNotFoundError:
+        return []
+    for name in found:
+        document = {"labels": {}, "anonymous": _ANONYMOUS.fullmatch(name) is not None, "options": {}}
+        connection.execute(
+            "INSERT OR IGNORE INTO volumes (name, created_at, doc) VALUES (?, ?, ?)", (name, now, json.dumps(document))
+        )
+    return [f"volume {name}" for name in found]
 
 
 def _layer_blobs(connection: sqlite3.Connection, manifest: Manifest, config: ImageConfig, now: str) -> None:

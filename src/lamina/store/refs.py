@@ -20,8 +20,9 @@ from lamina.store.records import ImageNotFound, Name, NameNotFound
 class RefStore:
     """The names of a store."""
 
-    def __init__(self, db: Database, clock: Callable[[], datetime] = utc_now) -> None:
-        self._db, self._clock = db, clock
+    def __init__(self, db: Database, keep: Callable[[], None], clock: Callable[[], datetime] = utc_now) -> None:
+        """`keep` is called after each change of a name (`Ledger.keep`)."""
+        self._db, self._keep, self._clock = db, keep, clock
 
     def tag(self, reference: Reference, image: Digest, *, target: Digest | None = None) -> Digest | None:
         """Points a name at an image, moving it when it exists; durable when this returns.
@@ -43,6 +44,7 @@ class RefStore:
                 "SELECT image_id FROM names WHERE repository = ? AND tag = ?", (repository, tag)
             ).fetchone()
             put_name(connection, repository, tag, image, target, rfc3339(self._clock()))
+        self._keep()
         return Digest.parse(before[0]) if before and before[0] != str(image) else None
 
     def untag(self, reference: Reference) -> Digest:
@@ -55,6 +57,7 @@ class RefStore:
             image = remove_name(connection, reference)
         if image is None:
             raise NameNotFound(reference)
+        self._keep()
         return image
 
     def get(self, reference: Reference) -> Name | None:
@@ -87,6 +90,7 @@ class RefStore:
         """
         with self._db.write() as connection:
             put_digest(connection, repository, digest, image)
+        self._keep()
 
 
 def put_name(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from lamina.spec.digest import Digest
 from lamina.spec.reference import Reference
 from lamina.store.db import Database
+from lamina.store.files import StoreFull, StoreIOFailed
 from lamina.store.lookup import Found, Lookup
 from lamina.store.marking import drop_layers
 from lamina.store.records import ImageInUse, ImageRecord, Removed
@@ -24,8 +26,9 @@ _MAX_PARENTS: Final = 1000
 class Removal:
     """Removes images."""
 
-    def __init__(self, db: Database, lookup: Lookup, reserve: Reserve) -> None:
-        self._db, self._lookup, self._reserve = db, lookup, reserve
+    def __init__(self, db: Database, lookup: Lookup, reserve: Reserve, keep: Callable[[], None]) -> None:
+        """`keep` is called after each removal (`Ledger.keep`)."""
+        self._db, self._lookup, self._reserve, self._keep = db, lookup, reserve, keep
 
     def remove(
         self,
@@ -51,10 +54,12 @@ class Removal:
             ImageInUse: a conflict, in Docker's words.
         """
         found = self._lookup.find(text)
-        with self._reserve.released(), self._db.write() as connection:
-            work = _Work(connection, force=force, prune=prune, running=running)
-            work.remove(found, text)
-            work.removed.extend(Removed(deleted=chain_id) for chain_id in drop_layers(connection))
+        with self._reserve.released():
+            with self._db.write() as connection:
+                work = _Work(connection, force=force, prune=prune, running=running)
+                work.remove(found, text)
+                work.removed.extend(Removed(deleted=chain_id) for chain_id in drop_layers(connection))
+            self._forget()
         return work.removed
 
     def prune(
@@ -72,13 +77,20 @@ class Removal:
             running: whether a container is running.
         """
         removed: list[Removed] = []
-        for image in images:
-            with self._reserve.released(), self._db.write() as connection:
-                work = _Work(connection, force=False, prune=True, running=running)
-                work.prune_one(image.id, untag=untag)
-                removed += work.removed
-                removed += [Removed(deleted=chain_id) for chain_id in drop_layers(connection)]
+        with self._reserve.released():
+            for image in images:
+                with self._db.write() as connection:
+                    work = _Work(connection, force=False, prune=True, running=running)
+                    work.prune_one(image.id, untag=untag)
+                    removed += work.removed
+                    removed += [Removed(deleted=chain_id) for chain_id in drop_layers(connection)]
+            self._forget()
         return removed
+
+    def _forget(self) -> None:
+        # What is removed is removed, even where the disk has no room to note it; the collector notes it later.
+        with suppress(StoreFull, StoreIOFailed):
+            self._keep()
 
 
 class _Work:

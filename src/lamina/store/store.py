@@ -21,6 +21,7 @@ Parts (each has its own module; every method may be called from any thread and p
     leases     Leases       acquire(purpose) -> Lease(add drop release); all reap
     collector  Collector    collect() -> Collected(blobs, snapshots, partials, bytes, left)
     usage      UsageStore   read() -> StoreUsage
+    ledger     Ledger       keep current read: the names once more, outside the index
     fsck       Fsck         run(repair=, content=) -> Report(findings, clean); DamagedDatabase: Store.reset_index
     db         Database     read() / write() transactions on the index (schema.py has the tables)
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from lamina.store.fsck import Fsck
     from lamina.store.gc import Collector
     from lamina.store.layers import LayerStore
+    from lamina.store.ledger import Ledger
     from lamina.store.removal import Removal
     from lamina.store.snapshots.driver import TreeDriver
     from lamina.store.snapshots.snapshotter import Snapshotter
@@ -160,7 +162,7 @@ class Store:
 
     @staticmethod
     def reset_index(root: str, clock: Callable[[], datetime] = utc_now) -> str:
-        """Sets a damaged index aside; the next `open` makes it again from the content (F5). Names of images are lost.
+        """Sets a damaged index aside; the next `open` makes it again from the content and the file of names (F5).
 
         No other process may have the store open.
 
@@ -214,12 +216,22 @@ class Store:
     @cached_property
     def images(self) -> ImageStore:
         """Images and manifests."""
-        return ImageStore(self.db, self.blobs, self.leases, self._clock)
+        return ImageStore(self.db, self.blobs, self.leases, self._keep_names, self._clock)
 
     @cached_property
     def refs(self) -> RefStore:
         """Names."""
-        return RefStore(self.db, self._clock)
+        return RefStore(self.db, self._keep_names, self._clock)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The names of images, outside the index."""
+        from lamina.store.ledger import Ledger
+
+        return Ledger(self.paths.names, self.db, self.locks, self._files)
+
+    def _keep_names(self) -> None:
+        self.ledger.keep()
 
     @cached_property
     def lookup(self) -> Lookup:
@@ -231,7 +243,7 @@ class Store:
         """Docker's rules for removing images."""
         from lamina.store.removal import Removal
 
-        return Removal(self.db, self.lookup, self.reserve)
+        return Removal(self.db, self.lookup, self.reserve, self._keep_names)
 
     @cached_property
     def layers(self) -> LayerStore:
@@ -268,7 +280,14 @@ class Store:
         from lamina.store.gc import Collector
 
         return Collector(
-            self.db, self.driver, lambda: self.snapshots, self.locks, self.leases, self.reserve, self._clock
+            self.db,
+            self.driver,
+            lambda: self.snapshots,
+            self.locks,
+            self.leases,
+            self.reserve,
+            self._keep_names,
+            self._clock,
         )
 
     @cached_property
@@ -276,7 +295,7 @@ class Store:
         """Examines the store."""
         from lamina.store.fsck import Fsck
 
-        return Fsck(self.db, self.driver, self.paths, self.locks, self.leases, self._files, self._clock)
+        return Fsck(self.db, self.driver, self.paths, self.locks, self.leases, self.ledger, self._files, self._clock)
 
     @cached_property
     def usage(self) -> UsageStore:
@@ -332,11 +351,15 @@ class Store:
                 return
         from lamina.store.rebuild import rebuild
 
-        rebuild(self.db, self.paths, self.driver, self._clock)
+        rebuild(self.db, self.paths, self.driver, self.ledger.read(), self._clock)
 
     def _index_disk(self) -> int:
         total = 0
-        for path in (self.paths.reserve, *(self.paths.database + suffix for suffix in ("", "-wal", "-shm"))):
+        for path in (
+            self.paths.reserve,
+            self.paths.names,
+            *(self.paths.database + suffix for suffix in ("", "-wal", "-shm")),
+        ):
             with suppress(FileNotFoundError):
                 total += os.stat(path).st_blocks * 512
         return total
