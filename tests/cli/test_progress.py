@@ -150,10 +150,77 @@ def test_plain_build_log() -> None:
         sink(VertexDone("s:3"))
     assert out.getvalue() == (
         "#1 [internal] load build definition from Dockerfile\n"
-        "#1 transferring dockerfile: 100B 0.0s done\n"
+        "#1 transferring dockerfile: 100B done\n"
         "#1 DONE 0.0s\n\n"
         "#2 [1/2] FROM debian\n#2 CACHED\n\n"
         "#3 [2/2] RUN make\n#3 0.123 hello\n#3 0.323 wor\n#3 DONE 0.3s\n"
+    )
+
+
+def test_a_line_that_was_overwritten_is_shown_as_it_ended() -> None:
+    # threat 32: other control characters stay spelled out
+    sink, out, _clock = plain()
+    with sink:
+        sink(VertexStarted("a", "[2/2] RUN apt"))
+        sink(VertexLog("a", "stdout", b"(Reading ... 5%\r(Reading ... 10%\r"))
+        sink(VertexLog("a", "stdout", b"(Reading ... 15%\x1b[K\r\r\nnext\r"))
+        sink(VertexLog("a", "stdout", b"\nlast 1%\rlast 2%\r"))
+        sink(VertexDone("a"))
+    assert out.getvalue() == (
+        "#1 [2/2] RUN apt\n#1 0.000 (Reading ... 15%\\x1b[K\n#1 0.000 next\n#1 0.000 last 2%\n#1 DONE 0.0s\n"
+    )
+
+
+def test_a_bar_without_an_end_is_one_line_and_costs_no_memory() -> None:
+    sink, out, _clock = plain()
+    with sink:
+        sink(VertexStarted("a", "[2/2] RUN curl"))
+        for number in range(3_000):
+            sink(VertexLog("a", "stderr", b"%6d" % number + b"#" * 60 + b"\r"))
+        assert sum(len(rest) for rest in sink.state.vertices["a"].partial.values()) < 100
+        sink(VertexDone("a"))
+    assert out.getvalue() == f"#1 [2/2] RUN curl\n#1 0.000   2999{'#' * 60}\n#1 DONE 0.0s\n"
+
+
+def test_the_plain_log_is_whole_and_the_report_of_a_failure_has_its_end() -> None:
+    sink, out, clock = plain()
+    lines = [f"line {number} {'x' * 90}" for number in range(20_000)]
+    data = "".join(line + "\n" for line in lines).encode()
+    assert len(data) > 1 << 20
+    with sink:
+        sink(VertexStarted("a", "[2/2] RUN noise"))
+        clock.now += 12.5
+        for start in range(0, len(data), 4_096):
+            sink(VertexLog("a", "stdout", data[start : start + 4_096]))
+        sink(VertexDone("a", error="exit code: 1"))
+    shown, report = out.getvalue().split("#1 ERROR: exit code: 1\n")
+    assert shown.splitlines()[1:] == [f"#1 12.50 {line}" for line in lines]
+    assert report == "------\n > [2/2] RUN noise:\n" + "".join(f"12.50 {line}\n" for line in lines[-10:]) + "------\n"
+
+
+def test_parts_of_a_step_show_size_and_time_as_buildkit_does() -> None:
+    sink, out, clock = plain()
+    with sink:
+        sink(VertexStarted("a", "[internal] load build context"))
+        sink(VertexProgress("a", "transferring context:", 0))
+        clock.now += 1
+        sink(VertexProgress("a", "transferring context:", 1_500))  # too soon
+        clock.now += 4.2
+        sink(VertexProgress("a", "transferring context:", 195_084))
+        clock.now += 1
+        sink(VertexProgress("a", "transferring context:", 12_345_678, done=True))
+        sink(VertexProgress("a", "sha256:1", 1, 100))
+        sink(VertexProgress("a", "sha256:1", 4, 100))  # too little
+        sink(VertexProgress("a", "sha256:1", 9, 100))
+        sink(VertexDone("a"))
+    assert out.getvalue() == (
+        "#1 [internal] load build context\n"
+        "#1 transferring context:\n"
+        "#1 transferring context: 195.08kB 5.2s\n"
+        "#1 transferring context: 12.35MB 6.2s done\n"
+        "#1 sha256:1 1B / 100B\n"
+        "#1 sha256:1 9B / 100B\n"
+        "#1 DONE 6.2s\n"
     )
 
 
@@ -188,7 +255,7 @@ def test_a_failure_repeats_the_tail_of_its_log_and_warnings_come_last() -> None:
         "#1 [2/2] RUN false\n#1 0.000 boom\\x1b[2J\n"
         '#1 ERROR: process "/bin/sh -c false" did not complete successfully: exit code: 1\n\n'
         "#2 [b] RUN x\n#2 CANCELED\n"
-        "------\n > [2/2] RUN false:\nboom\\x1b[2J\n------\n"
+        "------\n > [2/2] RUN false:\n0.000 boom\\x1b[2J\n------\n"
         "\n 1 warning found:\n - LegacyKeyValueFormat: use key=value (line 3)\n"
     )
 

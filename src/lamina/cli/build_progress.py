@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from lamina.cli.context import Context
 
 PATIENCE = 1.0  # seconds that one vertex keeps the plain log to itself while others wait
+NOTABLE = 0.01  # seconds from which on the log tells how long a part took
+STRIDE = 0.05  # share of a part's total that is worth a new line
+PAUSE = 5.0  # seconds after which a part is shown again though it has not got that far
 TICK = 0.1  # seconds between redraws of the live view
 LOG_LINES = 6  # log lines shown under a running vertex
 MODES = ("auto", "plain", "quiet", "tty")
@@ -87,8 +90,8 @@ class BuildRenderer:
             if not vertex.error:
                 continue
             self._stream.write(f"------\n > {printable(vertex.name)}:\n")
-            for line in vertex.tail:
-                self._stream.write(printable(line) + "\n")
+            for since, line in vertex.tail:
+                self._stream.write(f"{seconds(since)} {printable(line)}\n")
             self._stream.write("------\n")
 
     def _warnings(self) -> None:
@@ -100,6 +103,11 @@ class BuildRenderer:
         self._stream.write("\n " + paint(heading, "yellow", enabled=self._color) + "\n")
         for warning in warnings:
             self._stream.write(" - " + warning_text(warning) + "\n")
+
+
+def seconds(since: float) -> str:
+    """The time stamp of a log line: three significant places below 100 seconds, as BuildKit's."""
+    return f"{since:.{3 if since < 10 else 2 if since < 100 else 1}f}"
 
 
 def warning_text(warning: BuildWarning) -> str:
@@ -122,6 +130,7 @@ class PlainBuild(BuildRenderer):
         self._since = 0.0
         self._held: dict[int, tuple[Vertex, list[str]]] = {}  # index -> lines that wait for their turn
         self._begun = False
+        self._told: dict[tuple[int, str], tuple[float, int]] = {}  # when a part was last shown, and at how much
 
     def _shown(self, event: BuildEvent, vertex: Vertex | None, lines: list[str], now: float) -> None:
         if vertex is None:
@@ -140,7 +149,7 @@ class PlainBuild(BuildRenderer):
     def _text(self, event: BuildEvent, vertex: Vertex, lines: list[str], now: float) -> list[str]:
         number = f"#{vertex.index} "
         since = now - vertex.started
-        out = [f"{number}{since:.3f} {printable(line)}" for line in lines]
+        out = [f"{number}{seconds(since)} {printable(line)}" for line in lines]
         match event:
             case VertexCached():
                 out.append(number + "CACHED")
@@ -150,13 +159,26 @@ class PlainBuild(BuildRenderer):
                 out.append(number + "CANCELED")
             case VertexDone():
                 out.append(f"{number}ERROR: {printable(event.error)}")
-            case VertexProgress():
-                out.append(f"{number}{item_text(event)} {since:.1f}s" + (" done" if event.done else ""))
+            case VertexProgress() if self._worth(event, vertex.index, now):
+                spent = now - vertex.begun[event.item]
+                took = f" {spent:.1f}s" if spent > NOTABLE else ""
+                out.append(f"{number}{item_text(event)}{took}" + (" done" if event.done else ""))
             case VertexStarted() | VertexLog():
                 pass
             case _:
                 pass
         return out
+
+    def _worth(self, event: VertexProgress, index: int, now: float) -> bool:
+        """Whether to show a part again: at its end, and when it got a good bit further, or older."""
+        current = event.current or 0
+        last = self._told.get((index, event.item))
+        if last is not None and not event.done:
+            further = (current - last[1]) / event.total if event.total else 0.0
+            if further < STRIDE and now - last[0] < PAUSE:
+                return False
+        self._told[index, event.item] = now, current
+        return True
 
     def _give(self, vertex: Vertex, now: float) -> None:
         if vertex is self._current:
@@ -195,14 +217,22 @@ class PlainBuild(BuildRenderer):
 
 def item_text(event: VertexProgress) -> str:
     """`transferring context: 1.2MB / 3MB`."""
-    from lamina.cli.format.units import human_size
-
     text = printable(event.item)
-    if event.current is not None:
-        text += f" {human_size(event.current)}"
-        if event.total:
-            text += f" / {human_size(event.total)}"
-    return text
+    if event.total:
+        return f"{text} {amount(event.current or 0)} / {amount(event.total)}"
+    return f"{text} {amount(event.current)}" if event.current else text
+
+
+def amount(size: int) -> str:
+    """A size as BuildKit writes it: `2B`, `195.08kB`."""
+    if size < 1000:
+        return f"{size}B"
+    value = float(size)
+    for unit in "kMGTP":
+        value /= 1000
+        if value < 1000:
+            break
+    return f"{value:.2f}{unit}B"
 
 
 class LiveBuild(BuildRenderer):
@@ -266,29 +296,39 @@ class LiveBuild(BuildRenderer):
         for vertex in self.state.vertices.values():
             lines.append(self._vertex_line(vertex, now, columns))
             for item in vertex.items.values():
-                spent = f" {item_text(item)}" + (" done" if item.done else "")
-                lines.append(paint(clip(f" => =>{spent}", columns), "blue", enabled=self._color and item.done))
+                lines.append(self._item_line(vertex, item, now, columns))
             if vertex.ended is None:
-                lines += [clip(f" => => # {printable(text)}", columns) for text in list(vertex.tail)[-LOG_LINES:]]
+                lines += [clip(f" => => # {printable(text)}", columns) for _, text in list(vertex.tail)[-LOG_LINES:]]
         return lines
 
     def _vertex_line(self, vertex: Vertex, now: float, columns: int) -> str:
         state = "CACHED " if vertex.cached else "ERROR " if vertex.error else "CANCELED " if vertex.canceled else ""
         spent = vertex.duration if vertex.ended is not None else now - vertex.started
-        clock = f" {spent:.1f}s"
-        room = max(columns - len(clock) - 1, 8)
-        text = clip(f" => {state}{printable(vertex.name)}", room)
-        from lamina.cli.format.units import display_width
-
-        line = text + " " * (room - display_width(text)) + clock
+        line = _timed(f" => {state}{printable(vertex.name)}", spent, columns)
         color = "red" if vertex.error else "yellow" if vertex.canceled else "blue"
         return paint(line, color, enabled=self._color and vertex.ended is not None)
+
+    def _item_line(self, vertex: Vertex, item: VertexProgress, now: float, columns: int) -> str:
+        begun = vertex.begun[item.item]
+        ended = vertex.settled.get(item.item, now if vertex.ended is None else vertex.ended)
+        line = _timed(f" => => {item_text(item)}", ended - begun, columns)
+        return paint(line, "blue", enabled=self._color and item.done)
 
     def _finish(self) -> None:
         self.draw(finished=True)
         self._stream.write(SHOW_CURSOR)
         self._failures()
         self._warnings()
+
+
+def _timed(text: str, spent: float, columns: int) -> str:
+    """A line with its seconds at the right edge."""
+    from lamina.cli.format.units import display_width
+
+    clock = f" {spent:.1f}s"
+    room = max(columns - len(clock) - 1, 8)
+    text = clip(text, room)
+    return text + " " * (room - display_width(text)) + clock
 
 
 def build_progress(ctx: Context, stream: TextIO, *, mode: str = "auto", quiet: bool = False) -> BuildRenderer:

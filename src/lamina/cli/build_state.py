@@ -31,7 +31,8 @@ class Vertex:
         cached, canceled: how it ended.
         error: what failed, or "".
         items: measured parts, by name.
-        tail: the last log lines.
+        begun, settled: when each part was first heard of, and when it was complete.
+        tail: the last log lines, each with its seconds since the start.
     """
 
     index: int
@@ -43,12 +44,17 @@ class Vertex:
     canceled: bool = False
     error: str = ""
     items: dict[str, VertexProgress] = field(default_factory=dict)
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
+    begun: dict[str, float] = field(default_factory=dict)
+    settled: dict[str, float] = field(default_factory=dict)
+    tail: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=TAIL))
     partial: dict[str, bytes] = field(default_factory=dict)
 
     def lines(self, stream: str, data: bytes) -> list[str]:
         """Complete lines that `data` finishes; the rest waits for more."""
         *whole, rest = (self.partial.get(stream, b"") + data).split(b"\n")
+        if b"\r" in rest:
+            # A bar that redraws itself for hours is one line: only its present state has to be kept.
+            rest = _overwritten(rest) + (b"\r" if rest.endswith(b"\r") else b"")
         while len(rest) > MAX_PARTIAL:
             whole.append(rest[:MAX_PARTIAL])
             rest = rest[MAX_PARTIAL:]
@@ -63,8 +69,13 @@ class Vertex:
 
 
 def decode(line: bytes) -> str:
-    """A log line as text, without the carriage return of a terminal's line end."""
-    return line.removesuffix(b"\r").decode("utf-8", "replace")
+    """A log line as a terminal shows it in the end: a carriage return begins it anew."""
+    return _overwritten(line).decode("utf-8", "replace")
+
+
+def _overwritten(line: bytes) -> bytes:
+    """What follows the last carriage return; those at the end have nothing to put in the line's place."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2]
 
 
 class BuildState:
@@ -110,7 +121,11 @@ class BuildState:
                 lines = vertex.lines(event.stream, event.data)
             case VertexProgress():
                 vertex.items[event.item] = event
-        vertex.tail.extend(lines)
+                vertex.begun.setdefault(event.item, now)
+                if event.done:
+                    vertex.settled[event.item] = now
+        since = now - vertex.started
+        vertex.tail.extend((since, line) for line in lines)
         return vertex, lines
 
     def counts(self) -> tuple[int, int]:
