@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 from lamina.image.copy import copy
 from lamina.spec.reference import Reference
 from lamina.testing.commandline import CommandLine
+from lamina.testing.docker_registry import RegistryMissing, docker_registry
 from lamina.testing.images import random_image, random_index, tar_of
 from lamina.testing.registry import running_registry
 from lamina.transports.remote.client import Client
@@ -46,33 +46,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Debian's docker-registry with one account: me, secret."""
-    if shutil.which("docker-registry") is None:
-        pytest.skip("docker-registry is not installed")
-    folder = tmp_path_factory.mktemp("guarded")
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    # bcrypt of "secret", cost 5: the only kind of hash that docker-registry reads
-    (folder / "htpasswd").write_text("me:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n")
-    (folder / "config.yml").write_text(
-        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-        f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
-    )
-    process = subprocess.Popen(
-        ["docker-registry", "serve", str(folder / "config.yml")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
     try:
-        while process.poll() is None:  # until it listens, or dies
-            with socket.socket() as sock:
-                if sock.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-        assert process.poll() is None, "docker-registry did not start"
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+        with docker_registry(tmp_path_factory.mktemp("guarded"), guarded=True) as address:
+            yield address
+    except RegistryMissing as error:
+        pytest.skip(str(error))
 
 
 def publish(content: object, name: str) -> None:

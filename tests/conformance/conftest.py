@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -17,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from lamina.testing.docker_registry import RegistryMissing
+from lamina.testing.docker_registry import docker_registry as serve_docker_registry
 from lamina.testing.dockerd import SYSTEM_PATH, Docker, DockerMissing, private_dockerd
 from lamina.testing.fake_runtime import why_no_containers
 from lamina.testing.registry import running_registry
@@ -179,33 +180,22 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Debian's docker-registry, empty; user `tester`, password `right` where htpasswd is there (see `guarded`)."""
-    yield from serve_docker_registry(tmp_path_factory.mktemp("docker-registry"), "")
+    """Debian's docker-registry, empty, open to everybody."""
+    try:
+        with serve_docker_registry(tmp_path_factory.mktemp("docker-registry")) as address:
+            yield address
+    except RegistryMissing as error:
+        pytest.skip(str(error))
 
 
-def serve_docker_registry(folder: Path, more: str) -> Iterator[str]:
-    if shutil.which("docker-registry") is None:
-        pytest.skip("docker-registry is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = folder / "config.yml"
-    config.write_text(
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n" + more
-    )
-    command = ["docker-registry", "serve", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            while process.poll() is None:  # until it listens, or dies
-                with socket.socket() as caller:
-                    if caller.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-            assert process.poll() is None, "docker-registry did not start"
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same behind htpasswd: the one account is `USER` with `PASSWORD` of `lamina.testing.docker_registry`."""
+    try:
+        with serve_docker_registry(tmp_path_factory.mktemp("guarded"), guarded=True) as address:
+            yield address
+    except RegistryMissing as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import os
 import re
 import shutil
@@ -10,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,34 +70,6 @@ CASES = [
     Case("no such container", ("start", "nobody"), 1, "No such container: nobody", hints=1),
     Case("bad flag", ("run", "--nonsense", "peers/base:1"), 125, "unknown flag: --nonsense", hints=9),
 ]
-
-
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[str]:
-    """A registry that lets nobody in."""
-
-    class Guard(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}'
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="peers"')
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        do_HEAD = do_POST = do_PUT = do_GET
-
-        def log_message(self, *_args: object) -> None:
-            """Nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Guard) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -13,41 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from lamina.testing.docker_registry import RegistryMissing
+from lamina.testing.docker_registry import docker_registry as serve_docker_registry
 from lamina.transports.remote.client import Client
 from lamina.transports.remote.settings import ClientSettings, Patience
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
 def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Host and port of an empty docker-registry 2.8."""
-    if shutil.which("docker-registry") is None:
-        pytest.skip("docker-registry is not installed")
-    folder, port = tmp_path_factory.mktemp("docker-registry"), free_port()
-    config = folder / "config.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    process = subprocess.Popen(
-        ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
     try:
-        while process.poll() is None:  # until it listens, or dies
-            with socket.socket() as sock:
-                if sock.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-        assert process.poll() is None, "docker-registry did not start"
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+        with serve_docker_registry(tmp_path_factory.mktemp("docker-registry")) as address:
+            yield address
+    except RegistryMissing as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
