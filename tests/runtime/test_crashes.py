@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from lamina.errors import LaminaError
 from lamina.linux import mounts
 from lamina.runtime import process, recovery
+from lamina.runtime.config import RestartPolicy
 from lamina.runtime.state import NoSuchContainer
 from lamina.runtime.supervisor import Supervisor
 from lamina.store.db import Database
@@ -181,3 +184,74 @@ def test_a_runtime_that_dies_halfway_blocks_nothing(store: ContainerStore, tmp_p
     assert tells_the_truth(store, container_id)
     store.supervisor.remove(container_id, force=True)
     nothing_left(store, container_id)
+
+
+def test_a_seeding_that_is_killed_is_completed_by_the_next(store: ContainerStore, busybox_layer: Path) -> None:  # S58
+    wanted = set(os.listdir(busybox_layer))
+    volumes = store.supervisor.volumes
+    count = len(kill_points.places(lambda: seeding(store, volumes.create("whole").name, busybox_layer)))
+    assert set(os.listdir(volumes.get("whole").path)) == wanted
+    for number in range(0, count, max(1, count // 25)):
+        name = volumes.create(f"seeded-{number}").name
+        kill_points.killed_at(number, partial(seeding, store, name, busybox_layer))
+        seeding(store, name, busybox_layer)
+        made = Path(volumes.get(name).path)
+        assert set(os.listdir(made)) == wanted
+        assert len(os.listdir(made / "bin")) == len(os.listdir(busybox_layer / "bin"))
+        assert os.stat(made / "data/seed").st_uid == 33
+        assert os.listdir(made.parent) == ["_data"]
+
+
+def seeding(store: ContainerStore, name: str, image: Path) -> None:
+    another(store).volumes.seed(name, str(image), "/")
+
+
+def test_a_volume_whose_removal_is_killed_does_not_come_back_with_its_content(store: ContainerStore) -> None:
+    volumes = store.supervisor.volumes
+
+    def filled() -> str:
+        volume = volumes.create("database")
+        for name in ("a", "b", "c"):
+            Path(volume.path, name).write_text("old")
+        return volume.name
+
+    filled()
+    for number in range(len(kill_points.places(lambda: another(store).volumes.remove("database", [])))):
+        filled()
+        kill_points.killed_at(number, lambda: another(store).volumes.remove("database", []))
+        if "database" in [volume.name for volume in volumes.all()]:
+            volumes.remove("database", [])
+        assert os.listdir(volumes.create("database").path) == []
+    volumes.remove("database", [])
+
+
+def test_a_killed_conmon_does_not_cost_the_restart_policy(store: ContainerStore) -> None:  # S20
+    container_id = store.create("sleep", "1000", restart=RestartPolicy("always"), network="none")
+    store.supervisor.start(container_id)
+    state = store.supervisor.find(container_id).state
+    for stamp in (state.conmon, state.process):
+        end(int(stamp.split()[0]))
+    while (found := store.supervisor.find(container_id).state).status != "running":
+        assert found.status in {"exited", "restarting"}
+    assert found.pid != state.pid
+    store.supervisor.stop(container_id, seconds=0)
+
+
+def test_a_container_killed_while_its_pause_was_noted_can_be_removed(store: ContainerStore) -> None:
+    container_id = store.create("sleep", "1000", network="none")
+    store.supervisor.start(container_id)
+    count = len(kill_points.places(lambda: another(store).pause(container_id)))
+    store.supervisor.unpause(container_id)
+    for number in range(count):
+        kill_points.killed_at(number, lambda: another(store).pause(container_id))
+        if store.supervisor.find(container_id).state.status == "paused":
+            store.supervisor.unpause(container_id)
+    kill_points.killed_at(count - 1, lambda: another(store).pause(container_id))
+    store.supervisor.remove(container_id, force=True)
+
+
+def end(pid: int) -> None:
+    fd = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    select.select([fd], [], [], 30)
+    os.close(fd)

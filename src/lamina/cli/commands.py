@@ -130,6 +130,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("system df", "system:df", "Show lamina disk usage"),
     Entry("system fsck", "system:fsck", "Check the store and report or repair damage", ("fsck",)),
     Entry("system prune", "system:prune", "Remove unused data"),
+    Entry("system revive", "lifecycle:revive", "Start the containers that a reboot ended, by their restart policies"),
     Entry("inspect", "inspect:inspect", "Return low-level information on lamina objects"),
     Entry("builder prune", "builder:prune", "Remove build cache"),
     # Volumes and networks (C42, C43)

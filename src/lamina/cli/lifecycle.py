@@ -1,10 +1,10 @@
-"""`lamina start|stop|restart|kill|pause|unpause|rename|rm|wait|update` (C22, C25, C27-C29, C31, C32)."""
+"""`lamina start|stop|restart|kill|pause|unpause|rename|rm|wait|update|system revive` (C22, C25, C27-C29, C31, C32)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamina.cli.command import at_least, command, exactly
+from lamina.cli.command import NO_ARGUMENTS, at_least, command, exactly
 from lamina.cli.failures import CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.output import show
@@ -155,6 +155,25 @@ class StopOptions(Options):
     def seconds(self) -> int | None:
         """The timeout, None when it was not given."""
         return self.timeout if "timeout" in self.given else None
+
+
+@command(
+    Options,
+    usage="",
+    arity=NO_ARGUMENTS,
+    description="Start the containers that a reboot ended, by their restart policies.\n"
+    "No daemon does that by itself: have it run once after each boot, e.g. by a systemd unit.",
+)
+def revive(ctx: Context, _options: Options) -> int:
+    """Starts what should run and does not; prints the ids."""
+    from lamina.runtime import reviving
+
+    failures: list[str] = []
+    for container_id in reviving.revive(ctx.engine.containers.supervisor, failures.append):
+        show(ctx, f"{container_id}\n")
+    for failure in failures:
+        ctx.stderr.write(f"{failure}\n")
+    return 1 if failures else 0
 
 
 @command(StopOptions, usage="[OPTIONS] CONTAINER [CONTAINER...]", arity=at_least(1))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from lamina.errors import Conflict, Invalid, NotFound, Unsupported
@@ -17,6 +19,7 @@ from lamina.store.db import Database
 from lamina.values import dataclass
 
 _CHUNK: Final = 1 << 20
+_SEED: Final = "_seed"
 
 
 class NoSuchVolume(NotFound):
@@ -110,14 +113,15 @@ class Volumes:
                 'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed'
             )
         chosen = name or secrets.token_hex(32)
-        os.makedirs(self._data(chosen), mode=0o755, exist_ok=True)
-        os.chmod(self._directory, 0o711)
         doc = {"labels": dict(labels or {}), "anonymous": not name, "options": dict(options or {})}
         with self._database.write() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO volumes (name, created_at, doc) VALUES (?, ?, ?)",
                 (chosen, self._clock(), json.dumps(doc)),
             )
+        # After its row: a directory that nobody knows of could be neither listed nor removed.
+        os.makedirs(self._data(chosen), mode=0o755, exist_ok=True)
+        os.chmod(self._directory, 0o711)
         return self.get(chosen)
 
     def get(self, name: str) -> Volume:
@@ -152,17 +156,24 @@ class Volumes:
         """
         if users:
             raise VolumeInUse(name, users)
-        with self._database.write() as connection:
-            gone = connection.execute("DELETE FROM volumes WHERE name = ?", (name,)).rowcount
-        if not gone:
+        # Emptied before it is forgotten: killed in between, its name must not bring the old content back.
+        # Removal is by directory descriptors and never follows a link (threat 24).
+        try:
+            self.get(name)
+        except NoSuchVolume:
             if force:
                 return
-            raise NoSuchVolume(name)
-        # Removal is by directory descriptors and never follows a link (threat 24).
-        shutil.rmtree(os.path.join(self._directory, name))
+            raise
+        with suppress(FileNotFoundError):
+            shutil.rmtree(os.path.join(self._directory, name))
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
 
     def seed(self, name: str, root: str, target: str) -> bool:
         """Fills an empty volume with what the image has at `target`; owner and mode of the directory come along.
+
+        The content is copied beside the volume and moved in when it is whole: a seeding that was killed is completed
+        or done again by the next, and of two at once only one happens.
 
         Args:
             name: of the volume.
@@ -173,19 +184,13 @@ class Volumes:
             Whether anything was taken over; False for a volume in use before, or nothing in the image.
         """
         data = self._data(name)
-        if os.listdir(data):
+        ready = os.path.join(self._directory, name, _SEED)
+        if os.listdir(data) and not os.path.isdir(ready):
             return False
-        with rootfs.opened(root) as root_fd:
-            try:
-                source = rootfs.open_path(root_fd, target, os.O_RDONLY | os.O_DIRECTORY)
-            except OSError:
+        with rootfs.opened(root) as root_fd, _locked(os.path.dirname(data)):
+            if not os.path.isdir(ready) and (os.listdir(data) or not _copy_aside(root_fd, target, ready)):
                 return False
-            destination = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                _copy_directory(source, destination, {})
-            finally:
-                os.close(source)
-                os.close(destination)
+            _move_in(ready, data)
         return True
 
     def _data(self, name: str) -> str:
@@ -194,6 +199,52 @@ class Volumes:
     def _volume(self, name: str, created_at: str, doc: str) -> Volume:
         facts = json.loads(doc)
         return Volume(name, self._data(name), created_at, facts["labels"], facts["anonymous"], facts["options"])
+
+
+@contextmanager
+def _locked(directory: str) -> Iterator[None]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _copy_aside(root_fd: int, target: str, ready: str) -> bool:
+    """Copies a directory of the image to `ready`, which is there only when it is whole; False for no directory."""
+    try:
+        source = rootfs.open_path(root_fd, target, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    unfinished = ready + ".new"
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        os.mkdir(unfinished, 0o700)
+        destination = os.open(unfinished, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _copy_directory(source, destination, {})
+        finally:
+            os.close(destination)
+    finally:
+        os.close(source)
+    os.rename(unfinished, ready)
+    return True
+
+
+def _move_in(ready: str, data: str) -> None:
+    """Moves what is in `ready` into the volume; what a container has put there meanwhile stays as it is."""
+    source, destination = (os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (ready, data))
+    try:
+        facts = os.fstat(source)
+        for name in os.listdir(source):
+            if name not in os.listdir(destination):
+                os.rename(name, name, src_dir_fd=source, dst_dir_fd=destination)
+        _copy_facts(facts, source, destination)
+    finally:
+        os.close(source)
+        os.close(destination)
+    shutil.rmtree(ready)
 
 
 def _copy_directory(source: int, destination: int, links: dict[tuple[int, int], int]) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
+import shutil
+import signal
 
 import pytest
+
+from lamina.linux import mounts
 
 pytestmark = [pytest.mark.root, pytest.mark.runtime]
 WAIT = "trap 'exit 7' TERM; echo up; echo down >&2; while :; do sleep 0.05; done"
@@ -225,3 +231,27 @@ def test_inspect_has_dockers_shape(lamina, waiting):
         ["host", "host", "local"],
         ["none", "null", "local"],
     ]
+
+
+def test_revive_starts_what_a_reboot_ended(lamina):  # S20
+    for name, policy in (("kept", "unless-stopped"), ("given-up", "no"), ("halted", "unless-stopped")):
+        lamina.out("run", "-d", "--name", name, "--restart", policy, "--network", "none", "busybox", "sleep", "1000")
+    lamina.out("stop", "-t", "0", "halted")
+    kept = lamina.out("inspect", "-f", "{{.Id}}", "kept")
+    with lamina.engine() as engine:
+        supervisor = engine.containers.supervisor
+        for name in ("kept", "given-up"):
+            state = supervisor.containers.find(name).state
+            for stamp in (state.conmon, state.process):
+                fd = os.pidfd_open(int(stamp.split()[0]))
+                os.kill(int(stamp.split()[0]), signal.SIGKILL)
+                select.select([fd], [], [], 30)
+                os.close(fd)
+        run_root = supervisor.paths.run_root
+        for point in reversed(mounts.mount_points(str(lamina.root))):
+            mounts.Unmount(point, detach=True).execute()
+        shutil.rmtree(run_root)
+    assert lamina.out("ps", "-q") == ""
+    assert lamina.out("system", "revive") == kept
+    assert lamina.out("ps", "--format", "{{.Names}}") == "kept"
+    assert lamina.out("system", "revive") == ""
