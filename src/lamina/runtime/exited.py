@@ -35,6 +35,8 @@ _LONG_ENOUGH = 10.0  # a run of so many seconds starts the series of delays anew
 def main(arguments: list[str]) -> None:
     """Settles the container, and restarts it for as long as its policy wants and its start fails."""
     root, run_root, database, container_id = arguments
+    if not os.path.exists(database):
+        return  # the store was deleted under its containers; make no directories for it
     paths = RuntimePaths(root, run_root, database)
     supervisor = Supervisor(paths, Database(database), discard=discard)
     supervisor.finish(container_id)
