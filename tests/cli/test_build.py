@@ -56,6 +56,68 @@ def test_the_transcript(lamina: CommandLine):
     assert re.search(r"^#\d+ CACHED$", again.err, re.MULTILINE)
 
 
+def _plain(text: str) -> str:
+    """A transcript without what differs from build to build."""
+    text = re.sub(r"sha256:[0-9a-f]{64}", "<id>", text)
+    return re.sub(r"(?m) \d+\.\d+s( done)?$", lambda found: found[1] or "", text)
+
+
+def test_the_whole_transcript_of_a_build_and_of_a_cached_one(lamina: CommandLine):
+    # B03, S27
+    where = _context(lamina, "FROM base\nCOPY f g /\nCOPY f /again\n", f="x" * 1_500, g="y")
+    opening = (
+        "#1 [internal] load build definition from Dockerfile\n#1 transferring dockerfile: 35B done\n#1 DONE\n\n"
+        "#2 [internal] load metadata for docker.io/library/base:latest\n#2 DONE\n\n"
+        "#3 [internal] load .dockerignore\n#3 transferring context: {ignore}B done\n#3 DONE\n\n"
+        "#4 [internal] load build context\n#4 transferring context: {context} done\n#4 DONE\n\n"
+        "#5 [1/3] FROM docker.io/library/base:latest\n#5 {end}\n\n"
+        "#6 [2/3] COPY f g /\n#6 {end}\n\n"
+        "#7 [3/3] COPY f /again\n#7 {end}\n\n"
+        "#8 exporting to image\n#8 exporting layers done\n#8 writing image <id> done\n"
+        "#8 naming to docker.io/library/app:1 done\n#8 DONE\n"
+    )
+    first = lamina("build", "-t", "app:1", where)
+    read = re.search(r"#4 transferring context: (\S+)", first.err)
+    assert read is not None
+    assert _plain(first.err) == opening.format(ignore=2, context=read[1], end="DONE")
+    again = lamina("build", "-t", "app:1", where)
+    read = re.search(r"#4 transferring context: (\S+)", again.err)
+    assert read is not None
+    assert _plain(again.err) == opening.format(ignore=2, context=read[1], end="CACHED")
+    (lamina.folder / "ctx" / ".dockerignore").write_text("nothing\n")
+    assert "#3 [internal] load .dockerignore\n#3 transferring context: 8B done\n" in lamina("build", where).err
+
+
+def test_a_copy_of_nothing_fails_in_its_own_line(lamina: CommandLine):
+    # threat 33
+    where = _context(lamina, "FROM base\nCOPY f /\nCOPY nope /\n", f="x")
+    failed = lamina("build", where)
+    message = 'failed to compute cache key: failed to calculate checksum: "/nope": not found'
+    assert failed.status == 1
+    assert re.search(rf"^#\d+ \[3/3\] COPY nope /\n#\d+ ERROR: {message}$", failed.err, re.MULTILINE)
+    assert "\n > [3/3] COPY nope /:\n" in failed.err
+    assert failed.err.endswith(f"ERROR: failed to solve: {message}\n")
+
+
+def test_a_failing_steps_log_is_whole_and_its_end_comes_again(lamina: CommandLine):
+    # D49
+    where = _context(lamina, "FROM base\nRUN seq 1 200000; exit 7\n")
+    failed = lamina("build", "--network", "none", where)
+    assert len(failed.err) > 1 << 20
+    shown = [int(found) for found in re.findall(r"(?m)^#\d+ \d+\.\d+ (\d+)$", failed.err)]
+    assert shown == list(range(1, 200_001))
+    report = failed.err.split("------\n")[1]
+    assert re.findall(r"(?m)^\d+\.\d+ (\d+)$", report) == [str(number) for number in range(199_991, 200_001)]
+    quiet = lamina("build", "-q", "--network", "none", where)
+    assert "200000\n------\n" in quiet.err
+
+
+def test_what_a_step_overwrote_is_not_shown(lamina: CommandLine):
+    where = _context(lamina, "FROM base\nRUN printf 'at 5%%\\rat 10%%\\r\\n'; printf 'rest\\r'\n")
+    done = lamina("build", "--network", "none", where)
+    assert re.findall(r"(?m)^#\d+ \d+\.\d+ (.*)$", done.err) == ["at 10%", "rest"]
+
+
 def test_quiet_prints_the_id_alone_and_iidfile_holds_it(lamina: CommandLine):
     where = _context(lamina, "FROM base\nLABEL a=b\n")
     done = lamina("build", "-q", "--iidfile", "id", where)
@@ -163,7 +225,7 @@ def test_a_cached_build_starts_no_runtime_and_imports_little(lamina: CommandLine
         [sys.executable, "-c", code, "--root", str(lamina.root), "build", "--network", "none", where],
         cwd=lamina.folder, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    assert done.stderr.count("CACHED") == 3
+    assert done.stderr.count("CACHED") == 4
     loaded = set(done.stdout.split())
     heavy = {"concurrent.futures", "logging", "subprocess", "tempfile", "shutil", "lzma", "ssl", "uuid", "http.client"}
     assert loaded & heavy == set()

@@ -204,7 +204,9 @@ def test_parts_of_a_step_show_size_and_time_as_buildkit_does() -> None:
         sink(VertexStarted("a", "[internal] load build context"))
         sink(VertexProgress("a", "transferring context:", 0))
         clock.now += 1
-        sink(VertexProgress("a", "transferring context:", 1_500))  # too soon
+        sink(VertexProgress("a", "transferring context:", 1_500))
+        clock.now += 1
+        sink(VertexProgress("a", "transferring context:", 2_500))  # too soon
         clock.now += 4.2
         sink(VertexProgress("a", "transferring context:", 195_084))
         clock.now += 1
@@ -215,12 +217,12 @@ def test_parts_of_a_step_show_size_and_time_as_buildkit_does() -> None:
         sink(VertexDone("a"))
     assert out.getvalue() == (
         "#1 [internal] load build context\n"
-        "#1 transferring context:\n"
-        "#1 transferring context: 195.08kB 5.2s\n"
-        "#1 transferring context: 12.35MB 6.2s done\n"
+        "#1 transferring context: 1.50kB 1.0s\n"
+        "#1 transferring context: 195.08kB 6.2s\n"
+        "#1 transferring context: 12.35MB 7.2s done\n"
         "#1 sha256:1 1B / 100B\n"
         "#1 sha256:1 9B / 100B\n"
-        "#1 DONE 6.2s\n"
+        "#1 DONE 7.2s\n"
     )
 
 

@@ -22,7 +22,8 @@ from lamina.build.dockerfile.source import Range
 from lamina.build.dockerfile.stages import stages
 from lamina.build.exporters.digests import LayerDigests
 from lamina.build.exporters.image import ExportMeans, ImageExport, export_image
-from lamina.build.graph.vertex import Vertex
+from lamina.build.graph.definitions import ContextTree, Copy
+from lamina.build.graph.vertex import Vertex, walk
 from lamina.build.observe import Transcript
 from lamina.build.ops.binding import Means
 from lamina.build.ops.results import Result, Tree
@@ -43,6 +44,8 @@ from lamina.values import dataclass, field
 #: (docs/adr). One second past the earliest time that zip archives can hold.
 CONTEXT_TIME: Final = 315_532_801
 _EXPORTING: Final = "exporting to image"
+_LAYERS: Final = "exporting layers"
+_IGNORE: Final = "[internal] load .dockerignore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class BuildRequest:
         dockerfile_name: how messages call it.
         context: directory to copy from.
         ignore: the context's rules.
+        ignore_size: bytes of the file they come from; 0 for none.
         platforms: builder and target.
         target: stage to build, "" for the last.
         build_args: `--build-arg`.
@@ -69,6 +73,7 @@ class BuildRequest:
     platforms: Platforms
     dockerfile_name: str = "Dockerfile"
     ignore: IgnoreMatcher | None = None
+    ignore_size: int = 0
     target: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict)
     no_cache: bool = False
@@ -133,13 +138,18 @@ class Builder:
         transcript = Transcript(sink)
         dockerfile: Dockerfile | None = None
         try:
-            with _vertex(sink, f"[internal] load build definition from {request.dockerfile_name}"):
+            definition = f"[internal] load build definition from {request.dockerfile_name}"
+            with _vertex(sink, definition):
+                sink(VertexProgress(definition, "transferring dockerfile:", len(request.dockerfile), done=True))
                 dockerfile = parse(request.dockerfile, request.dockerfile_name)
                 linter = linter_for(dockerfile)
                 check_file(dockerfile, linter)
                 graph = _bind(dockerfile, request, linter)
             plan = make_plan(graph, self._resolve, defaults=request.defaults, linter=linter, ignore=request.ignore)
             linter.check()
+            with _vertex(sink, _IGNORE):
+                # Without rules BuildKit still moves two bytes.
+                sink(VertexProgress(_IGNORE, "transferring context:", request.ignore_size or 2, done=True))
             with self._store.lease("build") as lease:
                 image = self._solve(request, plan, transcript, sink, lease, cancelled)
         except VertexFailed as failure:
@@ -173,6 +183,7 @@ class Builder:
             open_context=lambda: SourceTree(request.context, request.ignore),
             digests=digests,
             time_ns=seconds * 10**9,
+            context_copies=_context_copies(plan.tree),
         )
         diff_ids = LayerDigests(store)
         layers = _spine(plan.tree)
@@ -196,7 +207,10 @@ class Builder:
             assert isinstance(solved.result, Tree)
             with _vertex(sink, _EXPORTING):
                 how = ExportMeans(means.trees, diff_ids, cache)
-                image = export_image(store, how, plan, solved.result, request.export, lease)
+                sink(VertexProgress(_EXPORTING, _LAYERS))
+                image = export_image(
+                    store, how, plan, solved.result, request.export, lease, lambda made: self._writing(sink, made)
+                )
                 sink(VertexProgress(_EXPORTING, f"writing image {image.id}", done=True))
                 for tag in request.export.tags:
                     sink(VertexProgress(_EXPORTING, f"naming to {tag}", done=True))
@@ -207,6 +221,11 @@ class Builder:
             raise
         self._keep(diff_ids, digests, cache)
         return image
+
+    @staticmethod
+    def _writing(sink: BuildSink, image: Digest) -> None:
+        sink(VertexProgress(_EXPORTING, _LAYERS, done=True))
+        sink(VertexProgress(_EXPORTING, f"writing image {image}"))
 
     def _keep(self, diff_ids: LayerDigests, digests: StatCache, cache: LocalCache) -> None:
         """Make what was learned durable, trees before the records that name them."""
@@ -232,6 +251,15 @@ def _spine(tree: Vertex) -> frozenset[Digest]:
         tree = tree.inputs[0]
         found.append(tree.digest)
     return frozenset(found)
+
+
+def _context_copies(tree: Vertex) -> tuple[Copy, ...]:
+    """The copies that read the build context, in the order of the graph."""
+    return tuple(
+        vertex.op
+        for vertex in walk([tree])
+        if isinstance(vertex.op, Copy) and isinstance(vertex.inputs[1].op, ContextTree)
+    )
 
 
 def _bind(dockerfile: Dockerfile, request: BuildRequest, linter: Linter) -> Graph:

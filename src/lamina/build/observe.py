@@ -7,7 +7,7 @@ from collections import deque
 from typing import cast
 
 from lamina.build.graph.vertex import Vertex
-from lamina.build.progress import BuildSink, Stream, VertexCached, VertexDone, VertexLog, VertexStarted
+from lamina.build.progress import BuildSink, Stream, VertexCached, VertexDone, VertexLog, VertexProgress, VertexStarted
 from lamina.errors import Cancelled
 
 _STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
@@ -27,6 +27,8 @@ class Transcript:
     def started(self, vertex: object) -> None:
         """The vertex began to run."""
         one = cast("Vertex", vertex)
+        if not one.shown:
+            return
         with self._lock:
             begun = one.step in self._begun
             if one.step:
@@ -37,7 +39,7 @@ class Transcript:
     def cached(self, vertex: object) -> None:
         """The vertex was answered from the cache; of a line of several, only the last one says so."""
         one = cast("Vertex", vertex)
-        if one.last:
+        if one.last and one.shown:
             self._sink(VertexCached(_line(one), one.name))
 
     def log(self, vertex: object, stream: int, data: bytes) -> None:
@@ -52,10 +54,16 @@ class Transcript:
             self._sizes[key] = size
         self._sink(VertexLog(key, _STREAMS[stream], data))
 
+    def progress(self, vertex: object, item: str, current: int, done: bool) -> None:
+        """The running vertex measured a part of its work."""
+        self._sink(VertexProgress(_line(cast("Vertex", vertex)), item, current, done=done))
+
     def finished(self, vertex: object, error: BaseException | None) -> None:
         """The vertex ended."""
         one = cast("Vertex", vertex)
         key = _line(one)
+        if not one.shown:
+            return
         if error is None:
             if one.last:
                 self._sink(VertexDone(key))

@@ -35,6 +35,7 @@ STRIDE = 0.05  # share of a part's total that is worth a new line
 PAUSE = 5.0  # seconds after which a part is shown again though it has not got that far
 TICK = 0.1  # seconds between redraws of the live view
 LOG_LINES = 6  # log lines shown under a running vertex
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 MODES = ("auto", "plain", "quiet", "tty")
 
 
@@ -172,6 +173,8 @@ class PlainBuild(BuildRenderer):
     def _worth(self, event: VertexProgress, index: int, now: float) -> bool:
         """Whether to show a part again: at its end, and when it got a good bit further, or older."""
         current = event.current or 0
+        if not current and not event.done:
+            return False  # BuildKit's log shows it only if it is still at nothing at the next redraw
         last = self._told.get((index, event.item))
         if last is not None and not event.done:
             further = (current - last[1]) / event.total if event.total else 0.0
@@ -225,14 +228,10 @@ def item_text(event: VertexProgress) -> str:
 
 def amount(size: int) -> str:
     """A size as BuildKit writes it: `2B`, `195.08kB`."""
-    if size < 1000:
-        return f"{size}B"
-    value = float(size)
-    for unit in "kMGTP":
-        value /= 1000
-        if value < 1000:
-            break
-    return f"{value:.2f}{unit}B"
+    value, step = float(size), 0
+    while value >= 1000 and step < len(_UNITS) - 1:
+        value, step = value / 1000, step + 1
+    return f"{value:.2f}{_UNITS[step]}" if step else f"{size}B"
 
 
 class LiveBuild(BuildRenderer):

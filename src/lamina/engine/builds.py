@@ -94,6 +94,7 @@ class Builds:
                 dockerfile_name=context.name,
                 context=context.directory,
                 ignore=context.ignore,
+                ignore_size=context.ignore_size,
                 platforms=Platforms(build=host, target=options.platform or host),
                 target=options.target,
                 build_args=options.build_args,

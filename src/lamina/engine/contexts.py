@@ -25,12 +25,14 @@ class Prepared:
         dockerfile: its text.
         name: how messages call the Dockerfile.
         ignore: the rules, None when there are none.
+        ignore_size: bytes of the file they come from; 0 for none.
     """
 
     directory: str
     dockerfile: bytes
     name: str
     ignore: IgnoreMatcher | None
+    ignore_size: int = 0
 
 
 @contextmanager
@@ -64,10 +66,10 @@ def prepared(where: str, dockerfile: str, *, cwd: str, stdin: BinaryIO) -> Itera
             raise NotFound(f'unable to prepare context: path "{where}" not found')
         directory = os.path.realpath(directory)
         if dockerfile == "-":
-            yield Prepared(directory, _bounded(stdin), "Dockerfile", _ignore_of(directory, None))
+            yield Prepared(directory, _bounded(stdin), "Dockerfile", *_ignore_of(directory, None))
             return
         path, name = _dockerfile_in(directory, dockerfile, cwd)
-        yield Prepared(directory, _read(path, name), name, _ignore_of(directory, path))
+        yield Prepared(directory, _read(path, name), name, *_ignore_of(directory, path))
 
 
 def _dockerfile_in(directory: str, option: str, cwd: str) -> tuple[str, str]:
@@ -98,16 +100,17 @@ def _bounded(file: BinaryIO) -> bytes:
     return data
 
 
-def _ignore_of(directory: str, dockerfile: str | None) -> IgnoreMatcher | None:
-    """`<Dockerfile>.dockerignore` beside the Dockerfile wins over the context's own (D42)."""
+def _ignore_of(directory: str, dockerfile: str | None) -> tuple[IgnoreMatcher | None, int]:
+    """The rules and their size; `<Dockerfile>.dockerignore` beside the Dockerfile wins over the context's own (D42)."""
     candidates = [f"{dockerfile}.dockerignore"] if dockerfile is not None else []
     for path in (*candidates, os.path.join(directory, ".dockerignore")):
         try:
             with open(path, "rb") as file:
-                return IgnoreMatcher.from_text(_bounded(file), os.path.basename(path))
+                text = _bounded(file)
+            return IgnoreMatcher.from_text(text, os.path.basename(path)), len(text)
         except FileNotFoundError:
             continue
-    return None
+    return None, 0
 
 
 def _from_stdin(stdin: BinaryIO, dockerfile: str, cleanup: ExitStack) -> Prepared:
@@ -136,7 +139,7 @@ def _from_stdin(stdin: BinaryIO, dockerfile: str, cleanup: ExitStack) -> Prepare
     )
     path = _inside(directory, dockerfile or "Dockerfile")
     name = dockerfile or "Dockerfile"
-    return Prepared(directory, _read(path, name), name, _ignore_of(directory, path))
+    return Prepared(directory, _read(path, name), name, *_ignore_of(directory, path))
 
 
 def _inside(directory: str, name: str) -> str:

@@ -106,8 +106,9 @@ class Events:
 
     @property
     def cached(self) -> list[str]:
-        """The steps answered from the cache, without their number."""
-        return [_bare(event.name) for event in self.all if isinstance(event, VertexCached)]
+        """The steps that change a tree and were answered from the cache, without their number."""
+        names = [_bare(event.name) for event in self.all if isinstance(event, VertexCached)]
+        return [name for name in names if _is_step(name)]
 
     @property
     def ran(self) -> list[str]:

@@ -7,16 +7,20 @@ import os
 import resource
 import stat
 import tarfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from lamina.build.cache.statcache import StatCache
 from lamina.build.graph.definitions import Copy
 from lamina.build.ops.copying import CopyConflict, copy_into
 from lamina.build.ops.modes import InvalidMode, parse_mode
 from lamina.build.ops.selection import content_digest, select
 from lamina.build.ops.tree import MissingSource, SourceTree
 from lamina.build.ops.unpack import unpack_archives
+from lamina.spec.timestamp import utc_now
+from lamina.store.db import Database
 
 MOMENT = 315_532_801 * 10**9  # 1980-01-01T00:00:01Z
 
@@ -325,3 +329,18 @@ def test_linked_files_do_not_use_up_descriptors(context: Path, image: Path) -> N
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert (image / "app/html/7").stat().st_ino == (image / "app/store/7").stat().st_ino
+
+
+def test_a_file_that_two_copies_select_is_hashed_once(tmp_path: Path):
+    where = tmp_path / "twice"
+    where.mkdir()
+    (where / "f").write_text("x" * 5_000)
+    later = utc_now() + timedelta(seconds=10)  # the file has rested
+    db = Database(str(tmp_path / "index"))
+    digests = StatCache(db, str(where), lambda: later)
+    read: list[int] = []
+    with SourceTree(str(where)) as tree:
+        content_digest(tree, Copy(("f",), "/a"), digests, read.append)
+        content_digest(tree, Copy((".",), "/b"), digests, read.append)
+    db.close()
+    assert [size >= 5_000 for size in read].count(True) == 1

@@ -76,6 +76,9 @@ class Transcript:
     def log(self, vertex: object, stream: int, data: bytes) -> None:
         self.logs.append((vertex.name, data))  # type: ignore[attr-defined]
 
+    def progress(self, vertex: object, item: str, current: int, done: bool) -> None:
+        self.logs.append((vertex.name, f"{item} {current} {done}".encode()))  # type: ignore[attr-defined]
+
     def finished(self, vertex: object, error: BaseException | None) -> None:
         if error is not None:
             self.failed.append(vertex.name)  # type: ignore[attr-defined]

@@ -41,7 +41,8 @@ class StatCache:
         with self._lock:
             if self._known is None:
                 self._known = self._load()
-            found = self._known.get(_key(path))
+            key = _key(path)
+            found = self._new.get(key) or self._known.get(key)
         return found[1] if found is not None and found[0] == _row(facts) else None
 
     def put(self, path: str, facts: os.stat_result, digest: bytes) -> None:

@@ -168,7 +168,7 @@ class _Planner:
         if isinstance(bound.base, StageRef):
             return self.stage(bound.base.index)
         if isinstance(bound.base, ScratchRef):
-            scratch = self._vertex("scratch", definitions.BaseTree(None), (), bound.stage.from_.range)
+            scratch = self._scratch(bound.stage.from_.range)
             return _Planned(scratch, None, empty, (), platform)
         if isinstance(bound.base, ImageRef):
             image = self._image(bound.base, platform)
@@ -198,6 +198,9 @@ class _Planner:
     def _vertex(self, name: str, op: definitions.Definition, inputs: tuple[Vertex, ...], where: object) -> Vertex:
         return Vertex(name, op, inputs, definition=op.definition(), origin=where)
 
+    def _scratch(self, where: object) -> Vertex:
+        return replace(self._vertex("scratch", definitions.BaseTree(None), (), where), shown=False)
+
     def _step(self, step: Step, tree: Vertex, bound: BoundStage, name: str) -> Vertex:
         if isinstance(step, RunStep):
             return self._vertex(name, self._exec(step), (tree,), step.range)
@@ -222,7 +225,7 @@ class _Planner:
             )
         self._linked += 1
         line = f"link {self._linked}"
-        scratch = self._vertex("scratch", definitions.BaseTree(None), (), step.range)
+        scratch = self._scratch(step.range)
         alone = replace(self._vertex(name, copy, (scratch, source), step.range), step=line, last=False)
         return replace(self._vertex(name, definitions.Merge(), (tree, alone), step.range), step=line)
 
@@ -295,7 +298,7 @@ class _Planner:
             image = self._image(source, bound.platform or self._graph.platforms.target)
             return self._vertex(f"FROM {image.title}", definitions.BaseTree(image.chain_id), (), None)
         if isinstance(source, ScratchRef):
-            return self._vertex("scratch", definitions.BaseTree(None), (), None)
+            return self._scratch(None)
         raise DockerfileError(f"named context {source.name!r} cannot be copied from", hint=_LATER)
 
 

@@ -5,7 +5,7 @@ The layers are those snapshots that the build put on top of its base.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lamina.build.dockerfile.history import StepHistory
 from lamina.build.dockerfile.plan import Plan
@@ -56,9 +56,24 @@ class ExportMeans:
 
 
 def export_image(
-    store: Store, means: ExportMeans, plan: Plan, tree: Tree, export: ImageExport, lease: Lease
+    store: Store,
+    means: ExportMeans,
+    plan: Plan,
+    tree: Tree,
+    export: ImageExport,
+    lease: Lease,
+    ready: Callable[[Digest], None] = lambda _id: None,
 ) -> ImageRecord:
     """Make the image durable and visible, in one step at the end.
+
+    Args:
+        store: gets the image.
+        means: what to work with.
+        plan: what the Dockerfile says of it.
+        tree: its files.
+        export: what it is to be.
+        lease: protects it until a name does.
+        ready: is told the image's id when its layers are done and it is about to be written.
 
     Raises:
         StoreFull, StoreIOFailed: the disk refuses; the names still point where they did.
@@ -78,6 +93,7 @@ def export_image(
     for count, snapshot in enumerate(own, start=1):
         if store.layers.diff_id_of_snapshot(snapshot.key) is None:
             store.layers.register((*_below(base), *diff_ids[:count]), snapshot.key)
+    ready(config.id)
     return store.images.put(config, tags=export.tags, lease=lease)
 
 

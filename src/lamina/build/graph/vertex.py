@@ -25,6 +25,7 @@ class Vertex:
         origin: where it was asked for (a line range of a Dockerfile), for errors; opaque here.
         ignore_cache: always execute, though the result may serve later builds.
         step: the line of the transcript that it belongs to; "" for one of its own.
+        shown: whether it has a line at all; the empty tree of `scratch` has none.
         last: whether that line ends with this vertex. What one instruction asks for may take several.
     """
 
@@ -36,6 +37,7 @@ class Vertex:
     ignore_cache: bool = field(default=False, hash=False, compare=False)
     step: str = field(default="", hash=False, compare=False)
     last: bool = field(default=True, hash=False, compare=False)
+    shown: bool = field(default=True, hash=False, compare=False)
     digest: Digest = field(init=False)
 
     def __post_init__(self) -> None:

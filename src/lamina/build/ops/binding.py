@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lamina.build.graph import definitions
@@ -33,6 +33,7 @@ class Means:
         snapshot_of: the snapshot that shows a chain of layers.
         open_context: a fresh view of the build context.
         digests: remembers digests of context files.
+        context_copies: all copies from the build context.
         time_ns: modification time of what comes from the context.
     """
 
@@ -42,6 +43,7 @@ class Means:
     open_context: Callable[[], SourceTree]
     digests: FileDigests | None
     time_ns: int
+    context_copies: Sequence[definitions.Copy] = ()
 
     def operation(self, vertex: Vertex) -> Op[Result]:
         """The operation of a vertex."""
@@ -49,7 +51,7 @@ class Means:
             case definitions.BaseTree() as base:
                 return BaseTreeOp(base, self.snapshot_of)
             case definitions.ContextTree() as context:
-                return ContextTreeOp(context, self.open_context)
+                return ContextTreeOp(context, self.open_context, self.context_copies, self.digests)
             case definitions.Exec() as run:
                 return RunOp(run, self.trees, self.runner)
             case definitions.Copy() as copy:

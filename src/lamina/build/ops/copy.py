@@ -42,10 +42,15 @@ class CopyOp:
 
     def content_key(self, inputs: Sequence[Digest], contents: Sequence[Result]) -> Digest:
         """From the destination tree and exactly what is selected."""
-        with self._source(contents[0]) as tree:
-            content = content_digest(tree, self.definition, self.digests)
-        self.on_key(content)
-        return make_key("content", self._parameters(), inputs[0], content)
+        source = contents[0]
+        known = source.selected.get(self.definition) if isinstance(source, Directory) else None
+        if isinstance(known, Exception):
+            raise known
+        if known is None:
+            with self._source(source) as tree:
+                known = content_digest(tree, self.definition, self.digests)
+        self.on_key(known)
+        return make_key("content", self._parameters(), inputs[0], known)
 
     def _parameters(self) -> bytes:
         """The sources' spelling does not matter where their content decides, but their number and names do."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from lamina.build.graph.definitions import Copy
 from lamina.build.ops.tree import SourceTree
-from lamina.values import dataclass
+from lamina.errors import LaminaError
+from lamina.spec.digest import Digest
+from lamina.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +22,15 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A local directory behind its ignore rules; `open` gives a fresh view that the caller closes."""
+    """A local directory behind its ignore rules.
+
+    Attributes:
+        open: gives a fresh view that the caller closes.
+        selected: for copies whose selection was digested already, the digest or why there is none.
+    """
 
     open: Callable[[], SourceTree]
+    selected: Mapping[Copy, Digest | LaminaError | OSError] = field(default_factory=dict)
 
 
 Result = Tree | Directory

@@ -104,14 +104,25 @@ def _excluder(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
     return IgnoreMatcher.from_patterns(patterns).excluded
 
 
-def content_digest(tree: SourceTree, copy: Copy, digests: FileDigests | None = None) -> Digest:
-    """The digest of everything a copy selects."""
+def content_digest(
+    tree: SourceTree, copy: Copy, digests: FileDigests | None = None, read: Callable[[int], None] = lambda _bytes: None
+) -> Digest:
+    """The digest of everything a copy selects.
+
+    Args:
+        tree: where it copies from.
+        copy: what is asked for.
+        digests: of files, remembered.
+        read: is told after each entry how many bytes had to be looked at: its name, and contents not known already.
+    """
     hasher = hashlib.sha256()
     for source in select(tree, copy):
         name = source.name if not source.is_directory else ""
         hasher.update(_framed([b"source", os.fsencode(name), os.fsencode(source.prefix)]))
         for entry in source.entries(tree):
-            hasher.update(_framed(_fingerprint(tree, entry, copy.keep_owner, digests)))
+            parts, size = _fingerprint(tree, entry, copy.keep_owner, digests)
+            hasher.update(_framed(parts))
+            read(size)
     return Digest.from_hasher(hasher)
 
 
@@ -120,19 +131,30 @@ def _framed(parts: list[bytes]) -> bytes:
     return b"".join([len(part).to_bytes(8, "big") + part for part in parts])
 
 
-def _fingerprint(tree: SourceTree, entry: Entry, keep_owner: bool, digests: FileDigests | None) -> list[bytes]:
+def _fingerprint(
+    tree: SourceTree, entry: Entry, keep_owner: bool, digests: FileDigests | None
+) -> tuple[list[bytes], int]:
+    """What of an entry decides about the cache, and how many bytes it took to tell."""
     mode = entry.facts.st_mode
     parts = [os.fsencode(entry.relative), b"%d" % mode]
+    size = len(parts[0])
     if keep_owner:
         parts.append(b"%d:%d" % (entry.facts.st_uid, entry.facts.st_gid))
         parts += _attributes(entry)
     if stat.S_ISREG(mode):
-        parts.append(_file_digest(tree, entry, digests))
+        path = f"{tree.root}/{entry.path}"
+        digest = digests.get(path, entry.facts) if digests is not None else None
+        if digest is None:
+            digest = _file_digest(entry)
+            size += entry.facts.st_size
+            if digests is not None:
+                digests.put(path, entry.facts, digest)
+        parts.append(digest)
     elif stat.S_ISLNK(mode):
         parts.append(os.fsencode(entry.readlink()))
     elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         parts.append(b"%d" % entry.facts.st_rdev)
-    return parts
+    return parts, size
 
 
 def _attributes(entry: Entry) -> Iterator[bytes]:
@@ -152,10 +174,7 @@ def is_copied_attribute(name: str) -> bool:
     return name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay."))
 
 
-def _file_digest(tree: SourceTree, entry: Entry, digests: FileDigests | None) -> bytes:
-    path = f"{tree.root}/{entry.path}"
-    if digests is not None and (known := digests.get(path, entry.facts)) is not None:
-        return known
+def _file_digest(entry: Entry) -> bytes:
     fd = entry.open()
     try:
         hasher = hashlib.sha256()
@@ -165,7 +184,4 @@ def _file_digest(tree: SourceTree, entry: Entry, digests: FileDigests | None) ->
                 break
     finally:
         os.close(fd)
-    digest = hasher.digest()
-    if digests is not None:
-        digests.put(path, entry.facts, digest)
-    return digest
+    return hasher.digest()

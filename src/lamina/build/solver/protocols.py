@@ -21,13 +21,17 @@ R_co = TypeVar("R_co", covariant=True)
 #: Receives (stream, bytes) while an operation runs; stream 1 is stdout, 2 is stderr.
 LogSink = Callable[[int, bytes], None]
 
+#: Receives (what is measured, how much so far, whether that is all).
+ProgressSink = Callable[[str, int, bool], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a running operation may use: its log, and the flag that tells it to stop."""
+    """What a running operation may use: its log, the flag that tells it to stop, and who is told how far it got."""
 
     log: LogSink
     cancelled: Event
+    progress: ProgressSink
 
 
 class Op(Protocol[R]):
@@ -83,6 +87,9 @@ class Observer(Protocol):
 
     def log(self, vertex: object, stream: int, data: bytes) -> None:
         """The running vertex wrote something."""
+
+    def progress(self, vertex: object, item: str, current: int, done: bool) -> None:
+        """The running vertex measured a part of its work."""
 
     def finished(self, vertex: object, error: BaseException | None) -> None:
         """The vertex ended; `error` is None on success."""

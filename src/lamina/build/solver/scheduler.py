@@ -142,13 +142,23 @@ class Scheduler(Generic[R]):
                 raise Internal(f"{vertex.name}: no cache key")
             return _Key(definition, ())
         made = [self._result(inputs[position]) for position in op.content_inputs]
-        content = op.content_key(keys, [future.result().result for future in made])
+        content = self._content_key(state, keys, [future.result().result for future in made])
         aliases = () if definition is None else (definition,)
         if hit := self._lookup(state, content):
             if aliases and hit.answer is not None:
                 self._cache.put(hit.key, aliases, hit.answer.result)
             return hit
         return _Key(content, aliases)
+
+    def _content_key(self, state: _State[R], keys: Sequence[Digest], contents: Sequence[R]) -> Digest:
+        """The key that contents decide; when that fails, the vertex did, though nothing of it ran."""
+        try:
+            return state.op.content_key(keys, contents)
+        except BaseException as error:
+            self._observer.started(state.vertex)
+            self._observer.finished(state.vertex, error)
+            self._cancelled.set()
+            raise
 
     def _start_early(self, state: _State[R], asked: Future[_Key[R]]) -> None:
         """Make a result whose content will be asked for, once its own key turned out to be unknown.
@@ -169,8 +179,19 @@ class Scheduler(Generic[R]):
         found = self._cache.get(key)
         if found is None:
             return None
+        self._spare_inputs(state.vertex)
         self._observer.cached(state.vertex)
         return _Key(found[0], (), Solved(found[0], found[1], cached=True))
+
+    def _spare_inputs(self, vertex: Vertex) -> None:
+        """Tell of inputs that have nothing to look up (the base of the first step) that nothing of them is needed."""
+        for one in vertex.inputs:
+            state = self._state(one)
+            with self._lock:
+                spared = not (state.op.cacheable or state.spared or state.result is not None)
+                state.spared = state.spared or spared
+            if spared:
+                self._observer.cached(one)
 
     def _make_result(self, state: _State[R]) -> Solved[R]:
         vertex, op = state.vertex, state.op
@@ -195,7 +216,11 @@ class Scheduler(Generic[R]):
         return Solved(key.key, result, cached=False)
 
     def _work(self, vertex: Vertex) -> Work:
-        return Work(lambda stream, data: self._observer.log(vertex, stream, data), self._cancelled)
+        return Work(
+            lambda stream, data: self._observer.log(vertex, stream, data),
+            self._cancelled,
+            lambda item, current, done: self._observer.progress(vertex, item, current, done),
+        )
 
     def _check(self) -> None:
         if self._cancelled.is_set():
@@ -214,12 +239,13 @@ class _Key(Generic[R]):
 class _State(Generic[R]):
     """What is known of one vertex in this solve."""
 
-    __slots__ = ("key", "op", "result", "vertex")
+    __slots__ = ("key", "op", "result", "spared", "vertex")
 
     def __init__(self, vertex: Vertex, op: Op[R]) -> None:
         self.vertex, self.op = vertex, op
         self.key: Future[_Key[R]] | None = None
         self.result: Future[Solved[R]] | None = None
+        self.spared = False
 
 
 def _spawn(future: Future[T], work: Callable[[], T], vertex: Vertex) -> Future[T]:
