@@ -343,4 +343,4 @@ def test_a_file_that_two_copies_select_is_hashed_once(tmp_path: Path):
         content_digest(tree, Copy(("f",), "/a"), digests, read.append)
         content_digest(tree, Copy((".",), "/b"), digests, read.append)
     db.close()
-    assert [size >= 5_000 for size in read].count(True) == 1
+    assert 5_000 <= sum(read) < 10_000

@@ -33,8 +33,8 @@ class StatCache:
         self._db, self._clock = db, clock
         self._prefix = os.fsencode(root.rstrip("/") + "/").hex()
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[_Row, bytes]] | None = None
-        self._new: dict[str, tuple[_Row, bytes]] = {}
+        self._known: dict[str, tuple[_Row, str]] | None = None
+        self._new: dict[str, tuple[_Row, str]] = {}
 
     def get(self, path: str, facts: os.stat_result) -> bytes | None:
         """The digest of a file that has not changed since it was remembered, or None."""
@@ -43,7 +43,7 @@ class StatCache:
                 self._known = self._load()
             key = _key(path)
             found = self._new.get(key) or self._known.get(key)
-        return found[1] if found is not None and found[0] == _row(facts) else None
+        return bytes.fromhex(found[1]) if found is not None and found[0] == _row(facts) else None
 
     def put(self, path: str, facts: os.stat_result, digest: bytes) -> None:
         """Remember a digest, if the file has rested."""
@@ -51,7 +51,7 @@ class StatCache:
         if max(facts.st_mtime_ns, facts.st_ctime_ns) > now - REST_NS:
             return
         with self._lock:
-            self._new[_key(path)] = (_row(facts), digest)
+            self._new[_key(path)] = (_row(facts), digest.hex())
 
     def flush(self) -> None:
         """Write what is new, in one transaction."""
@@ -60,18 +60,18 @@ class StatCache:
             self._new.clear()
         if not new:
             return
-        rows = [(key, *row, digest.hex()) for key, (row, digest) in new.items()]
+        rows = [(key, *row, digest) for key, (row, digest) in new.items()]
         with self._db.write() as connection:
             connection.executemany("INSERT OR REPLACE INTO stat_cache VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-    def _load(self) -> dict[str, tuple[_Row, bytes]]:
+    def _load(self) -> dict[str, tuple[_Row, str]]:
         # Paths are stored as hex of their bytes: names need not be UTF-8, and a prefix is a range.
         with self._db.read() as connection:
             rows = connection.execute(
                 "SELECT path, inode, size, mtime_ns, ctime_ns, digest FROM stat_cache WHERE path >= ? AND path < ?",
                 (self._prefix, self._prefix + "g"),
             ).fetchall()
-        return {row[0]: (tuple(row[1:5]), bytes.fromhex(row[5])) for row in rows}
+        return {row[0]: (row[1:5], row[5]) for row in rows}
 
 
 def _key(path: str) -> str:

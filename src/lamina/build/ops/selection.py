@@ -20,6 +20,7 @@ from lamina.spec.digest import Digest
 from lamina.values import dataclass
 
 _CHUNK = 1 << 20
+_REPORT = 4 << 10  # bytes that are worth a word
 
 
 class FileDigests(Protocol):
@@ -113,16 +114,21 @@ def content_digest(
         tree: where it copies from.
         copy: what is asked for.
         digests: of files, remembered.
-        read: is told after each entry how many bytes had to be looked at: its name, and contents not known already.
+        read: is told now and then how many more bytes had to be looked at: names, and contents not known already.
     """
     hasher = hashlib.sha256()
+    untold = 0
     for source in select(tree, copy):
         name = source.name if not source.is_directory else ""
         hasher.update(_framed([b"source", os.fsencode(name), os.fsencode(source.prefix)]))
         for entry in source.entries(tree):
             parts, size = _fingerprint(tree, entry, copy.keep_owner, digests)
             hasher.update(_framed(parts))
-            read(size)
+            untold += size
+            if untold >= _REPORT:
+                read(untold)
+                untold = 0
+    read(untold)
     return Digest.from_hasher(hasher)
 
 
