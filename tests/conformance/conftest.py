@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lamina.testing import leftovers
 from lamina.testing.docker_registry import RegistryMissing
 from lamina.testing.docker_registry import docker_registry as serve_docker_registry
 from lamina.testing.dockerd import SYSTEM_PATH, Docker, DockerMissing, private_dockerd
@@ -90,6 +91,15 @@ def base_tar() -> bytes:
         for applet in APPLETS:
             add(f"bin/{applet}", tarfile.SYMTYPE, 0o777, target="busybox")
     return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _stores_are_taken_down(tmp_path: Path) -> Iterator[None]:
+    """A bridge outlives its containers, as docker's does; with its store it has to go. Nothing else may be left."""
+    yield
+    left = leftovers.left_by(str(tmp_path))
+    leftovers.sweep(str(tmp_path), left)
+    assert [line for line in left if not line.startswith("bridge ")] == []
 
 
 def stocked(folder: Path, base: bytes) -> Lamina:

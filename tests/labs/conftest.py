@@ -40,7 +40,7 @@ def players(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
 
     def player(name: str, **env: str) -> Player:
         if name not in found:
-            known = {"PORT": str(machine.free_port())}
+            known = {"PORT": str(machine.free_port()), "PRIVATE": str(machine.free_port())}
             found[name] = Player(tmp_path_factory.mktemp(name), known=known, env=env)
         return found[name]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lamina.linux import mounts
-from lamina.testing import fake_runtime
+from lamina.testing import fake_runtime, leftovers
 from lamina.testing.container_store import ContainerStore, host_rules
 
 _BUSYBOX = "/bin/busybox"
@@ -71,6 +71,8 @@ def run_root():
         yield Path(path)
         for point in reversed(mounts.mount_points(path)):
             mounts.Unmount(point, detach=True).execute()
+        # conmon tells of a container's end after the test has: what it starts would make the directory anew
+        assert list(leftovers.still_running([path])) == []
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from contextlib import suppress
 COLUMNS, ROWS = 200, 60
 SHELL = ("bash", "--norc", "--noprofile", "--noediting", "-i")
 _PROMPT = re.compile(r"<shell (\d+)> $")
-#: A shell inside a container: Debian's root prompt with the short id as host name (S21), or busybox ash.
-_INSIDE = re.compile(r"(?:root@[0-9a-f]{12}:[^#\s]*|^/ )# $")
+#: A shell inside a container: Debian's root prompt with the short id as host name (S21), or busybox ash. A question.
+_INSIDE = re.compile(r"(?:root@[0-9a-f]{12}:[^#\s]*|^/ )# $|^(?:Username|Password): $")
 _CONTROL = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b\][^\x07]*\x07|\x1b[()][A-Z0-9]|\x1b[=>78]|([\r\n\b\x07])")
 
 
@@ -113,7 +113,7 @@ class Terminal:
     def type(self, keys: bytes, *, echo: str = "") -> tuple[list[str], int | None]:
         """Types, and waits for a prompt: the lines that appeared after the echo, and the status that the prompt told.
 
-        The status is None when the prompt is one inside a container.
+        The status is None when the prompt is one inside a container, or the question for a user name or a password.
 
         Raises:
             Silence: no prompt within the patience; the message shows what appeared.
@@ -137,7 +137,7 @@ class Terminal:
                 screen.write(raw.decode(errors="replace"))
                 raise Silence("the shell ended; the screen shows:\n" + "\n".join(screen.lines)) from error
             # Not worth drawing everything when no prompt can be there. Some shells draw theirs anew when a key comes.
-            if (b"> " not in raw[-24:] and b"# " not in raw[-24:]) or (after_a_line and b"\n" not in raw):
+            if not any(sign in raw[-24:] for sign in (b"> ", b"# ", b": ")) or (after_a_line and b"\n" not in raw):
                 continue
             screen.write(raw.decode(errors="replace"))
             last = screen.lines[screen.row]

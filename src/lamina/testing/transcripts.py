@@ -6,7 +6,8 @@ A session file is read by people first. Line by line:
     !! 147-177 S09: needs the Hub                        part of the lab that is left out, with the reason
     %% Dockerfile                                        a file is written; its lines follow, up to a line `%%`
     $ docker commit web                                  typed at the shell
-    >> exit                                              typed at a container's prompt (^P ^Q ^C ^D: control keys)
+    >> exit                                              typed at a container's prompt, or as the answer that a command
+                                                         asks for (^P ^Q ^C ^D: control keys)
     sha256:<NEW:sha256>                                  what must appear; what matched is kept as NEW
     $ docker run -ti <NEW>                               and typed here
     ...                                                  any lines, also none

@@ -1,0 +1,19 @@
+"""For every test: what the run leaves on the machine is named, fails the run, and is taken down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lamina.testing import leftovers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left_on_the_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ends last, because it starts first; a path tells the test, which pytest names its folders after."""
+    base = str(tmp_path_factory.getbasetemp())
+    yield
+    left = leftovers.left_by(base)
+    leftovers.sweep(base, left)
+    assert left == [], "tests of this run left behind:\n" + "\n".join(left)
