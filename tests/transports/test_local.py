@@ -13,7 +13,7 @@ import pytest
 
 from lamina.errors import Integrity, NotFound, Unavailable
 from lamina.image.copy import PULL, CopyOptions, copy
-from lamina.image.partial import MadeImage, MadeLayer
+from lamina.image.partial import BlobImage, Child, MadeImage, MadeIndex, MadeLayer
 from lamina.image.protocols import Readable, is_index
 from lamina.image.validate import validate
 from lamina.image.verify import VerifyingReader
@@ -26,7 +26,7 @@ from lamina.spec.manifest import make_manifest
 from lamina.spec.reference import Reference
 from lamina.store.packing import layer_diff_id
 from lamina.store.store import Store
-from lamina.testing.images import AMD64, ARM64, layer_of, random_image, random_index
+from lamina.testing.images import AMD64, ARM64, attestation_of, layer_of, random_image, random_index
 from lamina.transports.layout import Layout
 from lamina.transports.local.sink import LocalSink, NotAnImage
 from lamina.transports.local.source import open_image, open_manifest
@@ -226,6 +226,41 @@ def test_an_artifact_is_no_image(store: Store) -> None:
     assert store.images.all() == []
 
 
+def test_attestations_stay_with_their_index(
+    store: Store, docker_registry: str, client: Client, tmp_path: Path
+) -> None:  # A22, S47: indexes are first-class, what goes out is what came in
+    images = [random_image(1, platform=AMD64), random_image(2, platform=ARM64)]
+    index = MadeIndex([*(Child(image) for image in images), *(attestation_of(image) for image in images)])
+    pull(store, index)
+    found = store.lookup.find(NAME.familiar)
+    assert found.target == index.index.digest
+    assert len(store.images.all()) == 2  # they are no images
+    store.leases.close()
+    assert store.collector.collect().blobs == 0
+    assert store.fsck.run().findings == ()
+    assert store.images.complete(index.index.digest)
+    name = Reference.parse(f"{docker_registry}/attested:1")
+    put = copy(open_manifest(store, index.index.digest), open_sink(client, name))
+    assert put.digest == index.index.digest
+    remote = open_remote(client, name)
+    assert is_index(remote)
+    for child in index.index.manifests:
+        assert read(remote.child(child)) == read(index.child(child))
+    # a lost index brings them back, the last name takes them along
+    os.unlink(store.paths.database)
+    with Store.open(store.root) as again:
+        assert again.images.complete(index.index.digest)
+        assert again.lookup.find(NAME.familiar).target == index.index.digest
+        again.removal.remove(NAME.familiar)
+        again.collector.collect()
+        assert again.blobs.all() == []
+
+
+def read(image: object) -> list[bytes]:
+    assert isinstance(image, BlobImage | MadeImage)
+    return [image.manifest.raw, *(layer.open().read(1 << 20) for layer in image.layers)]
+
+
 def test_a_built_image_is_compressed_while_it_is_pushed(store: Store, docker_registry: str, client: Client) -> None:
     image_id = built(store, 3_000_000)
     seen: list[Progress] = []
@@ -264,3 +299,37 @@ def test_uncompressed_layers_are_pulled_too(store: Store, kind: str) -> None:
     config = ImageConfig.make(platform=AMD64, config=RunConfig(), diff_ids=(layer.diff_id,))
     pull(store, MadeImage(config, [layer]))
     validate(open_image(store, config.id))
+
+
+def test_the_platforms_of_an_index_stay_and_go_with_its_name(store: Store) -> None:  # S43, S44, A22
+    other = random_image(7)
+    pull(store, random_index(1))
+    pull(store, other, Reference.parse("other:1"))
+    images = store.images.all()
+    assert [image.dangling for image in images] == [False] * 3
+    assert sorted(image.indexed for image in images) == [True, True, True]
+    store.leases.close()
+    assert store.removal.prune(images) == []  # `image prune` keeps what is not dangling, whoever asks for it
+    removed = [str(line) for line in store.removal.remove(NAME.familiar)]
+    assert sum(line.startswith("Deleted: ") for line in removed) == 2 + 4  # both images, and their layers
+    assert [image.id for image in store.images.all()] == [other.config.id]
+    assert store.collector.collect().blobs > 0
+    assert store.fsck.run().findings == ()
+
+
+def test_a_platform_that_something_else_needs_stays(store: Store) -> None:
+    index = random_index(1)
+    amd64, arm64 = (index.child(child) for child in index.index.manifests)
+    assert isinstance(arm64, MadeImage)
+    pull(store, index)
+    store.refs.tag(Reference.parse("mine:arm"), arm64.config.id)
+    store.removal.remove(NAME.familiar)
+    assert [image.id for image in store.images.all()] == [arm64.config.id]
+    # so does all of an index that has another name
+    pull(store, index)
+    store.refs.tag(Reference.parse("twice:1"), amd64.config.id, target=index.index.digest)  # type: ignore[union-attr]
+    store.removal.remove("mine:arm")
+    store.removal.remove(NAME.familiar)
+    assert len(store.images.all()) == 2
+    store.removal.remove("twice:1")
+    assert store.images.all() == []

@@ -178,6 +178,8 @@ class Images:
             if not tags and not digests:
                 if patterns or dangling is False or not (all or record.id not in parents):
                     continue
+                if record.indexed and (dangling or not all):  # a platform of an index that is listed by its name
+                    continue
             else:
                 if patterns:
                     tags = tuple(name for name in tags if _matches(patterns, name))

@@ -323,23 +323,10 @@ class Transfer:
 
         store, target = self._engine.store, found.target
         if target is not None and store.images.image_of(target) is None:
-            if not alone and self._complete(target):
+            if not alone and store.images.complete(target):
                 return open_manifest(store, target), None
             return open_image(store, found.image.id), target if not alone else None
         return open_image(store, found.image.id, target=target), None
-
-    def _complete(self, index: Digest) -> bool:
-        """Whether everything below an index is here."""
-        from lamina.spec.manifest import Index
-
-        images = self._engine.store.images
-        try:
-            document = images.manifest(index)
-        except ImageNotFound:
-            return False
-        if not isinstance(document, Index):
-            return images.image_of(index) is not None
-        return all(self._complete(child.digest) for child in document.manifests)
 
     def _mount_sources(self, image: Digest, target: Reference) -> Callable[[Descriptor], list[Repository]]:
         """Other repositories of the target's registry that are known to have an image with layers of this one."""

@@ -17,8 +17,8 @@ from lamina.spec.digest import Digest, chain_ids
 from lamina.spec.platform import Platform
 from lamina.spec.reference import Reference, Repository
 from lamina.spec.timestamp import rfc3339, utc_now
-from lamina.store import refs
-from lamina.store.blobs import BlobStore
+from lamina.store import marking, refs
+from lamina.store.blobs import BlobNotFound, BlobStore
 from lamina.store.db import Database
 from lamina.store.leases import BLOB, IMAGE, SNAPSHOT, Lease, Leases
 from lamina.store.records import ImageNotFound, ImageRecord, LayerNotFound
@@ -135,6 +135,17 @@ class ImageStore:
             insert_manifest(connection, manifest, image, rfc3339(self._clock()))
         return digest
 
+    def put_artifact(self, manifest: Manifest, *, lease: Lease | None = None) -> Digest:
+        """Stores the manifest of something that is no image: an attestation in an index. Its blobs are stored before.
+
+        It stays, with its blobs, while an index that names it does, or a lease holds it.
+        """
+        lease = lease or self._leases.session()
+        digest = self._blobs.put(manifest.raw, lease=lease)
+        with self._db.write() as connection:
+            insert_manifest(connection, manifest, None, rfc3339(self._clock()))
+        return digest
+
     def touch(self, image: Digest) -> None:
         """Notes that the image was used now."""
         with self._db.write() as connection:
@@ -214,6 +225,25 @@ class ImageStore:
 
         return parse_manifest(self._blobs.read(digest), row[0])
 
+    def complete(self, digest: Digest) -> bool:
+        """Whether a manifest is here with all that it names; an index, with everything below it."""
+        from lamina.spec.manifest import Index
+
+        pending, seen = [digest], {digest}
+        while pending:
+            current = pending.pop()
+            try:
+                document = self.manifest(current)
+            except (ImageNotFound, BlobNotFound):
+                return False
+            if isinstance(document, Index):
+                found = {child.digest for child in document.manifests} - seen
+                pending += found
+                seen |= found
+            elif self.image_of(current) is None and not all(self._blobs.stat(blob.digest) for blob in document.blobs()):
+                return False
+        return True
+
     def image_of(self, manifest: Digest) -> Digest | None:
         """The image that a stored manifest describes; None for an index, or when it is not here."""
         with self._db.read() as connection:
@@ -285,6 +315,7 @@ class ImageStore:
             query = f"SELECT image_id, repository, digest FROM repo_digests {only} ORDER BY repository, digest"  # noqa: S608
             for image, name, digest in connection.execute(query, values):
                 digests.setdefault(image, []).append(Reference(refs.repository(name), "", Digest.parse(digest)))
+            indexed = {row[0] for row in connection.execute(marking.INDEXED_IMAGES)}
         return [
             ImageRecord(
                 Digest.parse(row[0]),
@@ -298,6 +329,7 @@ class ImageStore:
                 row[10] or "",
                 tuple(tags.get(row[0], ())),
                 tuple(digests.get(row[0], ())),
+                row[0] in indexed,
             )
             for row in found
         ]
@@ -370,13 +402,13 @@ def insert_index(connection: sqlite3.Connection, index: Index, now: str) -> None
     )
 
 
-def insert_manifest(connection: sqlite3.Connection, manifest: Manifest, image: Digest, now: str) -> None:
-    """Writes a manifest's rows within the caller's transaction."""
+def insert_manifest(connection: sqlite3.Connection, manifest: Manifest, image: Digest | None, now: str) -> None:
+    """Writes a manifest's rows within the caller's transaction; `image` is None for an artifact."""
     digest = str(manifest.digest)
     connection.execute(
         "INSERT INTO manifests (digest, media_type, size, image_id, added_at) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (digest) DO UPDATE SET image_id = excluded.image_id",
-        (digest, manifest.media_type, len(manifest.raw), str(image), now),
+        " ON CONFLICT (digest) DO UPDATE SET image_id = COALESCE(excluded.image_id, image_id)",
+        (digest, manifest.media_type, len(manifest.raw), None if image is None else str(image), now),
     )
     connection.executemany(
         "INSERT OR IGNORE INTO manifest_blobs (manifest, position, digest) VALUES (?, ?, ?)",

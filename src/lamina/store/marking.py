@@ -48,6 +48,16 @@ _LIVE_MANIFESTS: Final = """
     SELECT digest FROM live
 """
 
+#: Images that a tag points at, or an index that a tag points at.
+INDEXED_IMAGES: Final = """
+    WITH RECURSIVE below(digest) AS (
+        SELECT target FROM names WHERE target IS NOT NULL
+        UNION
+        SELECT c.digest FROM index_children AS c JOIN below ON c.parent = below.digest
+    )
+    SELECT DISTINCT m.image_id FROM manifests AS m JOIN below ON m.digest = below.digest WHERE m.image_id IS NOT NULL
+"""
+
 _LIVE_BLOBS: Final = """
     SELECT id FROM images
     UNION SELECT digest FROM manifests

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from lamina.errors import LaminaError
+from lamina.spec import mediatype
 from lamina.spec.config import ImageConfig
 from lamina.spec.digest import Digest
 from lamina.spec.document import MAX_DOCUMENT
@@ -131,6 +132,9 @@ def _images(connection: sqlite3.Connection, documents: dict[Digest, bytes], now:
             manifest = parse_manifest(data)
             if isinstance(manifest, Index):
                 insert_index(connection, manifest, now)
+                continue
+            if any(not mediatype.is_layer(layer.media_type) for layer in manifest.layers):
+                insert_manifest(connection, manifest, None, now)  # an attestation, kept by the index that names it
                 continue
             config = ImageConfig.parse(documents[manifest.config.digest])
             if len(config.diff_ids) == len(manifest.layers):

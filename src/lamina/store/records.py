@@ -93,6 +93,7 @@ class ImageRecord:
         last_used_at: when a container was last made from it, or a build; "" for never.
         tags: its names with a tag.
         digests: its names by digest, as pulled or pushed (RepoDigests).
+        indexed: a tag points at an index that has it, for this platform or another.
     """
 
     id: Digest
@@ -106,11 +107,12 @@ class ImageRecord:
     last_used_at: str
     tags: tuple[Reference, ...] = ()
     digests: tuple[Reference, ...] = ()
+    indexed: bool = False
 
     @property
     def dangling(self) -> bool:
-        """Whether no tag names it."""
-        return not self.tags
+        """Whether no tag names it, nor an index that has it."""
+        return not self.tags and not self.indexed
 
 
 @dataclass(frozen=True, slots=True)

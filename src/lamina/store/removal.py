@@ -15,12 +15,21 @@ from lamina.spec.reference import Reference
 from lamina.store.db import Database
 from lamina.store.files import StoreFull, StoreIOFailed
 from lamina.store.lookup import Found, Lookup
-from lamina.store.marking import drop_layers
+from lamina.store.marking import INDEXED_IMAGES, drop_layers
 from lamina.store.records import ImageInUse, ImageRecord, Removed
 from lamina.store.refs import remove_name, repository
 from lamina.store.reserve import Reserve
 
 _MAX_PARENTS: Final = 1000
+_PLATFORMS: Final = """
+    WITH RECURSIVE below(digest) AS (
+        SELECT c.digest FROM names AS n JOIN index_children AS c ON c.parent = n.target
+            WHERE n.repository = ? AND n.tag = ?
+        UNION
+        SELECT c.digest FROM index_children AS c JOIN below ON c.parent = below.digest
+    )
+    SELECT DISTINCT m.image_id FROM manifests AS m JOIN below ON m.digest = below.digest WHERE m.image_id IS NOT NULL
+"""
 
 
 class Removal:
@@ -101,8 +110,14 @@ class _Work:
     ) -> None:
         self._connection, self._force, self._prune, self._running = connection, force, prune, running
         self.removed: list[Removed] = []
+        self._platforms: set[str] = set()  # images of the indexes that lost a name
 
     def remove(self, found: Found, text: str) -> None:
+        """Untags, and deletes what that left without a name."""
+        self._remove(found, text)
+        self._delete_platforms()
+
+    def _remove(self, found: Found, text: str) -> None:
         image = found.image.id
         tags, digests = self._names(image)
         if found.reference is not None:
@@ -116,7 +131,7 @@ class _Work:
                 if all(tag.repository != gone for tag in tags):
                     for digest in [each for each in digests if each.repository == gone]:
                         self._untag(digest)
-            if any(self._names(image)):
+            if any(self._names(image)) or str(image) in self._indexed():
                 return
             self._delete(image, quiet=True)
             return
@@ -127,6 +142,9 @@ class _Work:
         self._delete(image, quiet=False)
 
     def prune_one(self, image: Digest, *, untag: bool) -> None:
+        """Deletes an image that nothing uses."""
+        if not untag and str(image) in self._indexed():
+            return
         tags, digests = self._names(image)
         leased = self._connection.execute(
             "SELECT 1 FROM lease_items WHERE kind = 'image' AND key = ?", (str(image),)
@@ -136,6 +154,20 @@ class _Work:
         for name in (*tags, *digests):
             self._untag(name)
         self._delete(image, quiet=True)
+        self._delete_platforms()
+
+    def _indexed(self) -> set[str]:
+        return {row[0] for row in self._connection.execute(INDEXED_IMAGES)}
+
+    def _delete_platforms(self) -> None:
+        """Deletes the images for other platforms that came with an index which no tag points at any more."""
+        for key in sorted(self._platforms - self._indexed()):
+            image = Digest.parse(key)
+            leased = self._connection.execute(
+                "SELECT 1 FROM lease_items WHERE kind = 'image' AND key = ?", (key,)
+            ).fetchone()
+            if not leased and self._conflict(image, soft=True, names=True) is None:
+                self._delete(image, quiet=True)
 
     def _delete(self, image: Digest, *, quiet: bool) -> None:
         """Deletes an image, then the untagged ones it was made from."""
@@ -162,6 +194,9 @@ class _Work:
             quiet = True
 
     def _untag(self, name: Reference) -> None:
+        if name.digest is None:
+            values = (str(name.repository), name.tag or "latest")
+            self._platforms.update(row[0] for row in self._connection.execute(_PLATFORMS, values))
         if remove_name(self._connection, name) is not None:
             self.removed.append(Removed(untagged=name.familiar))
 

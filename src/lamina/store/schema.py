@@ -75,8 +75,8 @@ _V1: Final = (
     ) WITHOUT ROWID""",
     "CREATE INDEX image_layers_chain ON image_layers(chain_id)",
     "CREATE INDEX image_layers_diff_id ON image_layers(diff_id)",
-    # Manifests and indexes exactly as they came; the bytes are blobs. image_id is NULL for an index, and for a manifest
-    # whose image is not here.
+    # Manifests and indexes exactly as they came; the bytes are blobs. image_id is NULL for an index, for an artifact
+    # (an attestation), and for a manifest whose image is not here.
     """CREATE TABLE manifests (
         digest TEXT PRIMARY KEY,
         media_type TEXT NOT NULL,

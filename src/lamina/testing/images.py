@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import io
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from lamina.image.partial import Child, MadeImage, MadeIndex, MadeLayer
+from lamina.image.partial import BlobImage, Child, MadeImage, MadeIndex, MadeLayer
+from lamina.image.protocols import Readable
 from lamina.layer.entry import Kind, TarEntry
 from lamina.layer.writer import TarWriter
 from lamina.spec import mediatype
 from lamina.spec.config import History, ImageConfig, RunConfig
+from lamina.spec.descriptor import Descriptor
 from lamina.spec.digest import Digest
+from lamina.spec.manifest import make_manifest
 from lamina.spec.platform import Platform
 
 AMD64 = Platform("linux", "amd64")
@@ -59,6 +63,34 @@ def random_image(
         created="2020-01-01T00:00:00Z",
     )
     return MadeImage(config, made, docker=docker)
+
+
+def attestation_of(image: MadeImage) -> Child:
+    """What BuildKit puts beside an image in an index: an artifact that says it is for no platform (A22)."""
+    statement = b'{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://slsa.dev/provenance/v0.2"}'
+    config = b'{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":[]}}'
+    blobs = {Digest.of(data): data for data in (statement, config)}
+    manifest = make_manifest(
+        Descriptor.of(mediatype.OCI_CONFIG, config), [Descriptor.of("application/vnd.in-toto+json", statement)]
+    )
+    annotations = {
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": str(image.manifest.digest),
+    }
+    return Child(BlobImage(manifest, _Bytes(blobs)), Platform("unknown", "unknown"), annotations)
+
+
+class _Bytes:
+    """Blobs in a dictionary, as a `BlobSource`."""
+
+    def __init__(self, blobs: Mapping[Digest, bytes]) -> None:
+        self._blobs = blobs
+
+    def open_blob(self, blob: Descriptor, offset: int = 0) -> Readable:
+        return io.BytesIO(self._blobs[blob.digest][offset:])
+
+    def read_manifest(self, child: Descriptor) -> bytes:
+        return self._blobs[child.digest]
 
 
 def random_index(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Final
 
 from lamina.errors import Unsupported
@@ -24,6 +25,7 @@ from lamina.store.leases import Lease
 from lamina.store.pipeline import CannotResume, Fetched, LayerSource
 from lamina.store.store import Store
 
+_CHUNK: Final = 1 << 18
 _TYPES: Final = mediatype.MANIFESTS | mediatype.INDEXES
 
 
@@ -69,6 +71,7 @@ class LocalSink:
         self._configs: dict[Digest, ImageConfig] = {}
         self._manifests: dict[Digest, Manifest] = {}
         self._made_up: set[Digest] = set()
+        self._artifacts: dict[Digest, Image] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -84,9 +87,13 @@ class LocalSink:
         return False
 
     def put_layers(self, image: Image, report: ProgressSink, cancel: threading.Event) -> None:
-        """Fetch, verify and unpack all layers; what is here already is not fetched, what was begun is continued."""
+        """Fetch, verify and unpack all layers; what is here already is not fetched, what was begun is continued.
+
+        An artifact's are fetched once it is clear that an index brings it, and never unpacked.
+        """
         manifest = image.manifest
         if not is_image(manifest):
+            self._artifacts[manifest.digest] = image
             return
         if isinstance(image, MadeImage) and not image.published:
             # Nobody published this manifest: `docker save` has none. A push makes one, of compressed layers.
@@ -104,7 +111,7 @@ class LocalSink:
         """Store an image or an index; the named one gets the names in the same step.
 
         Raises:
-            NotAnImage: the named manifest is an artifact; others are left out, which makes their index sparse.
+            NotAnImage: the named manifest is an artifact. Those of an index (attestations) are kept with it.
         """
         if isinstance(manifest, Index):
             self._store.images.put_index(manifest, lease=self._lease)
@@ -114,6 +121,7 @@ class LocalSink:
         if not is_image(manifest):
             if named:
                 raise NotAnImage(manifest)
+            self._put_artifact(manifest)
             return
         self._manifests[manifest.digest] = manifest
         if named:
@@ -135,6 +143,20 @@ class LocalSink:
     def _put(self, manifest: Manifest) -> None:
         config = self._configs[manifest.config.digest]
         self._store.images.put(config, manifest=self._published(manifest), lease=self._lease)
+
+    def _put_artifact(self, manifest: Manifest) -> None:
+        for layer in self._artifacts[manifest.digest].layers:
+            blob = layer.descriptor
+            if mediatype.is_foreign(blob.media_type):
+                continue
+            with self._store.blobs.ingest(blob.digest, size=blob.size, lease=self._lease) as writer:
+                if writer is not None:
+                    writer.restart()
+                    with closing(layer.open()) as stream:
+                        while data := stream.read(_CHUNK):
+                            writer.write(data)
+                    writer.commit()
+        self._store.images.put_artifact(manifest, lease=self._lease)
 
     def _published(self, manifest: Manifest) -> Manifest | None:
         return None if manifest.digest in self._made_up else manifest
