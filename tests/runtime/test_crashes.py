@@ -13,7 +13,7 @@ import pytest
 
 from lamina.errors import LaminaError
 from lamina.linux import mounts
-from lamina.runtime import process, recovery
+from lamina.runtime import locks, process, recovery
 from lamina.runtime.config import RestartPolicy
 from lamina.runtime.state import NoSuchContainer
 from lamina.runtime.supervisor import Supervisor
@@ -59,6 +59,10 @@ def tells_the_truth(store: ContainerStore, container_id: str) -> bool:
         record = supervisor.find(container_id)
         if record.state.running and not process.alive(record.state.process):
             supervisor.wait(record.id)  # its conmon, alive, is about to note the end
+            record = supervisor.find(container_id)
+        while record.state.status == "removing":
+            with locks.holding(store.paths.run_root, container_id):
+                pass  # the exit command has the lock, and completes the removal
             record = supervisor.find(container_id)
     except NoSuchContainer:
         return False
