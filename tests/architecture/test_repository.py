@@ -81,6 +81,25 @@ def test_links_between_pages_lead_somewhere():
     assert broken == []
 
 
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "docs/glossary.md"])
+def test_the_last_column_of_a_page_s_tables_names_modules_that_are_there(page):
+    cells = [line.rstrip("|\n ").rpartition("|")[2] for line in (PROJECT / page).read_text().splitlines() if line.startswith("|")]
+    named = {name for cell in cells for name in re.findall(r"`([a-z_]+(?:/[a-z_]*)*)`", cell)}
+    assert len(named) > 5
+    there = {
+        path.relative_to(PROJECT / "src/lamina").with_suffix("").as_posix()
+        for path in (PROJECT / "src/lamina").rglob("*")
+    }
+    assert {name.rstrip("/") for name in named} - there == set()
+
+
+def test_the_list_of_decisions_is_whole():
+    index = (PROJECT / "docs/adr/README.md").read_text()
+    for path in sorted((PROJECT / "docs/adr").glob("0*.md")):
+        number, title = path.name[:4], path.read_text().splitlines()[0].partition(". ")[2]
+        assert f"| [{number}]({path.name}) | {title} |" in index
+
+
 def test_no_private_machine_detail_is_committed():
     # mirrors, machine paths and users belong to a machine, not to the project
     private = re.compile(r"/(?:root|home/[a-z]\w*)/(?!\.?(?:cache|config|local|docker|user|me|app)\b)\S*")
