@@ -85,8 +85,8 @@ def test_mount(text, wanted):
         ("type=bind,src=/a,dst=/x,volume-nocopy", "cannot mix 'volume-*' options with mount type 'bind'"),
         ("type=tmpfs,src=/a,dst=/x", "field Source must not be specified"),
         ("type=bind,src=/a,dst=/x,readonly=maybe", "invalid value for readonly: maybe"),
-        ("type=bind,src=/a,dst=/x,bind-propagation=shared;rw", "invalid propagation value"),  # threat 22
-        ('type=bind,src=/a,dst=/x,"bind-propagation=shared,rw"', "invalid propagation value"),  # threat 22
+        ("type=bind,src=/a,dst=/x,bind-propagation=shared;rw", "invalid propagation mode"),  # threat 22
+        ('type=bind,src=/a,dst=/x,"bind-propagation=shared,rw"', "invalid propagation mode"),  # threat 22
         ("type=volume,src=vol,dst=/x,volume-subpath=../../etc", "subpath must be a relative path"),
     ],
 )

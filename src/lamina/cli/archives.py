@@ -7,11 +7,12 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
-from lamina.cli.command import NO_ARGUMENTS, at_least, between, command
+from lamina.cli.command import NO_ARGUMENTS, at_least, command
 from lamina.cli.failures import CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.images import platform_of
 from lamina.cli.output import show
+from lamina.cli.references import reference_of
 from lamina.cli.values import BOOL, LIST
 from lamina.values import dataclass
 
@@ -139,15 +140,14 @@ class ImportOptions(Options):
     platform: str = flag("platform", help="Set platform if server is multi-platform capable")
 
 
-@command(ImportOptions, usage="[OPTIONS] file|URL|- [REPOSITORY[:TAG]]", arity=between(1, 2))
+@command(ImportOptions, usage="[OPTIONS] file|URL|- [REPOSITORY[:TAG]]", arity=at_least(1))
 def import_(ctx: Context, options: ImportOptions) -> None:
     """Makes an image of a root file system, and prints its id."""
     from lamina.engine.imports import ImportOptions as EngineImport
-    from lamina.spec.reference import Reference
 
     source = options.args[0]
     wanted = EngineImport(
-        reference=Reference.parse(options.args[1]) if len(options.args) > 1 else None,
+        reference=reference_of(options.args[1]) if len(options.args) > 1 else None,
         # Docker's client sends a file like a stream, so that its name is not known to the engine.
         source=source if _URL.match(source) else "-",
         message=options.message,

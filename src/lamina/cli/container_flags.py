@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from lamina.cli.flags import Options, flag
-from lamina.cli.values import BOOL, BYTES, CPUS, DURATION, INT, LIST, MAP, STRING
+from lamina.cli.values import BOOL, BYTES, CPUS, DURATION, ENV, INT, LIST, MAP, STRING
 from lamina.values import dataclass
-
-
-def _variable(text: str) -> str:
-    if text.startswith("=") or not text:
-        raise ValueError(f"invalid environment variable: {text}")
-    return text
 
 
 def _label(text: str) -> str:
@@ -76,8 +70,23 @@ def _ulimit(text: str) -> object:
         raise ValueError(error.message) from None
 
 
-ENV = LIST.checked(_variable)
 LABEL = LIST.checked(_label)
+
+
+def _mount(text: str) -> str:
+    """Checks what docker's client checks; the rest is refused when the container is made."""
+    from lamina.runtime.mount_spec import InvalidMount, InvalidMountConfig, parse_mount
+
+    if not text:
+        raise ValueError("EOF")
+    try:
+        parse_mount(text)
+    except InvalidMountConfig:
+        pass
+    except InvalidMount as error:
+        raise ValueError(error.message) from None
+    return text
+
 
 _CGROUPNS = (
     "Cgroup namespace to use (host|private)\n"
@@ -156,7 +165,9 @@ class ContainerFlags(Options):
         kind=BYTES,
         help="Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
     )
-    mount: tuple[str, ...] = flag("mount", kind=LIST.named("mount"), help="Attach a filesystem mount to the container")
+    mount: tuple[str, ...] = flag(
+        "mount", kind=LIST.checked(_mount).named("mount"), help="Attach a filesystem mount to the container"
+    )
     name: str = flag("name", help="Assign a name to the container")
     network: str = flag("network", kind=STRING.named("network"), help="Connect a container to a network", also=("net",))
     network_alias: tuple[str, ...] = flag(

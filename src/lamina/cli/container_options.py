@@ -37,7 +37,7 @@ def container_options(ctx: Context, flags: ContainerFlags) -> ContainerOptions:
         CliError: docker's client refuses it.
         Invalid: docker's daemon refuses it.
     """
-    restart = RestartPolicy.parse(flags.restart)
+    restart = restart_policy(flags.restart)
     if flags.rm and restart.name != "no":
         raise CliError("conflicting options: cannot specify both --restart and --rm")
     _check_modes(flags)
@@ -87,6 +87,19 @@ def container_options(ctx: Context, flags: ContainerFlags) -> ContainerOptions:
         init=flags.init,
         **given,
     )
+
+
+def restart_policy(text: str) -> RestartPolicy:
+    """The value of `--restart`.
+
+    Raises:
+        CliError: its count is no number, which docker's client says.
+        Invalid: anything else.
+    """
+    count = text.partition(":")[2].removeprefix("-")
+    if ":" in text and not (count.isascii() and count.isdigit()):
+        raise CliError("invalid restart policy format: maximum retry count must be an integer")
+    return RestartPolicy.parse(text)
 
 
 #: Flags whose zero means something, and their option where it is called otherwise.
@@ -282,7 +295,9 @@ def _exposed(values: Sequence[str]) -> tuple[str, ...]:
 def _mounts(ctx: Context, flags: ContainerFlags) -> tuple[MountSpec, ...]:
     from lamina.runtime.mount_spec import parse_mount, parse_tmpfs, parse_volume
 
-    found = [parse_volume(value, ctx.cwd) for value in flags.volume]
+    if "" in flags.volume:
+        raise CliError("invalid empty volume spec")
+    found = [parse_volume(value, ctx.cwd) for value in dict.fromkeys(flags.volume)]
     found += [parse_mount(value) for value in flags.mount]
     found += [parse_tmpfs(value) for value in flags.tmpfs]
     if flags.volume_driver:

@@ -136,24 +136,26 @@ def port(ctx: Context, options: NoOptions) -> None:
     number, _, protocol = options.args[1].partition("/")
     protocol = protocol or "tcp"
     if not number.isdigit() or not 0 < int(number) < 65536:
-        raise CliError(f"Error: invalid port ({number})")
+        reason = "value out of range" if number.isdigit() else "invalid syntax"
+        raise CliError(f'Error: invalid port ({number}): strconv.ParseUint: parsing "{number}": {reason}')
     lines = [
         f"{one.host_ip}:{one.host_port}\n"
         for one in published
         if (one.container_port, one.protocol) == (int(number), protocol.lower())
     ]
     if not lines:
-        raise CliError(f"no public port '{options.args[1]}' published for {options.args[0]}")
+        raise CliError(f"Error: No public port '{options.args[1]}' published for {options.args[0]}")
     show(ctx, "".join(lines))
 
 
 @command(NoOptions, usage="CONTAINER [ps OPTIONS]", arity=at_least(1), interspersed=False)
 def top(ctx: Context, options: NoOptions) -> None:
     """Lists the processes of a container."""
-    from lamina.cli.format.table import table
+    from lamina.cli.format.table import align
 
     titles, rows = ctx.engine.containers.processes(options.args[0], options.args[1:])
-    show(ctx, table([titles, *rows]))
+    # Docker's columns are wider here than in its lists.
+    show(ctx, align("".join("\t".join(row) + "\n" for row in (titles, *rows)), min_width=20))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

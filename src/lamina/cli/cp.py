@@ -32,7 +32,7 @@ class CpOptions(Options):
 
 @command(
     CpOptions,
-    usage="[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tlamina cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    usage="[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n[OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
     arity=exactly(2),
     description="Copy files/folders between a container and the local filesystem\n\n"
     "Use '-' as the source to read a tar archive from stdin\n"

@@ -9,6 +9,7 @@ from lamina.cli.failures import CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.format.help import INSPECT_HELP, LIST_HELP
 from lamina.cli.output import confirm, show, time_text
+from lamina.cli.references import reference_or_id
 from lamina.cli.values import BOOL, FILTER, STRINGS
 from lamina.values import dataclass
 
@@ -289,12 +290,15 @@ class TagOptions(Options):
 def tag(ctx: Context, options: TagOptions) -> None:
     """Names an image; silent, as docker is."""
     source, target = options.args
-    from lamina.spec.reference import InvalidReference, Reference
-
-    try:
-        Reference.parse(target)
-    except InvalidReference as error:
-        raise CliError(f'Error parsing reference: "{target}" is not a valid repository/tag: {error.message}') from None
+    for text in (source, target):
+        try:
+            reference_or_id(text)
+        except CliError as error:
+            raise CliError(
+                f'Error parsing reference: "{text}" is not a valid repository/tag: {error.message}'
+            ) from None
+    if "@" in target:
+        raise CliError("refusing to create a tag with a digest reference")
     ctx.engine.images.tag(source, target)
 
 

@@ -65,9 +65,12 @@ def _one(ctx: Context, kind: str, name: str, size: bool) -> Any:
 def _any(ctx: Context, name: str, size: bool) -> Any:
     for kind in TYPES:
         try:
-            return _one(ctx, kind, name, size)
+            found = _one(ctx, kind, name, size)
         except NotFound:
             continue
+        if size and kind != "container":
+            ctx.stderr.write(f"WARNING: --size ignored for {kind}\n")
+        return found
     raise CliError(f"Error: No such object: {name}")
 
 

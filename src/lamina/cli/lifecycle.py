@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamina.cli.command import NO_ARGUMENTS, at_least, command, exactly
-from lamina.cli.failures import CliError
+from lamina.cli.failures import DAEMON_PREFIX, CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.output import show
 from lamina.cli.values import BOOL, BYTES, CPUS, INT
@@ -99,7 +99,7 @@ def start(ctx: Context, options: StartOptions) -> int:
             raise start_failure(error) from None
 
     if each(ctx, options.args, act):
-        raise CliError("failed to start containers: " + ", ".join(_not_running(ctx, options.args)))
+        raise CliError("Error: failed to start containers: " + ", ".join(_not_running(ctx, options.args)))
     return 0
 
 
@@ -230,7 +230,15 @@ def rename(ctx: Context, options: NoOptions) -> None:
     old, new = (name.strip() for name in options.args)
     if not old or not new:
         raise CliError("Error: Neither old nor new names may be empty")
-    ctx.engine.containers.rename(old, new)
+    try:
+        ctx.engine.containers.rename(old, new)
+    except LaminaError as error:
+        from lamina.engine.containers import InvalidName
+        from lamina.runtime.state import NameTaken
+
+        refused = isinstance(error, InvalidName | NameTaken)
+        reason = f"Error when allocating new name: {error.message}" if refused else error.message
+        raise CliError(f"{DAEMON_PREFIX}{reason}\nError: failed to rename container named {old}") from None
 
 
 # --- rm, wait, update ------------------------------------------------------------------------------------------------
@@ -297,7 +305,7 @@ class UpdateOptions(Options):
 @command(UpdateOptions, usage="[OPTIONS] CONTAINER [CONTAINER...]", arity=at_least(1))
 def update(ctx: Context, options: UpdateOptions) -> int:
     """Changes limits and restart policies."""
-    from lamina.runtime.config import RestartPolicy
+    from lamina.cli.container_options import restart_policy
 
     if not options.given:
         raise CliError("you must provide one or more flags when using this command")
@@ -306,6 +314,6 @@ def update(ctx: Context, options: UpdateOptions) -> int:
         field = name.replace("-", "_")
         changes["nano_cpus" if name == "cpus" else field] = getattr(options, field)
     if "restart" in options.given:
-        changes["restart"] = RestartPolicy.parse(options.restart)
+        changes["restart"] = restart_policy(options.restart)
     containers = ctx.engine.containers
     return each(ctx, options.args, lambda name: containers.update(name, changes))

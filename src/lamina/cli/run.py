@@ -12,9 +12,10 @@ from lamina.cli.container_options import container_options
 from lamina.cli.failures import CliError
 from lamina.cli.flags import flag
 from lamina.cli.foreground import check_terminal, converse, detach_keys, start_failure, window
+from lamina.cli.references import reference_or_id
 from lamina.cli.values import BOOL
 from lamina.engine.containers import NewContainer
-from lamina.errors import LaminaError
+from lamina.errors import Invalid, LaminaError
 from lamina.runtime.oci import RuntimeCallFailed
 from lamina.values import dataclass, replace
 
@@ -157,11 +158,15 @@ def _create(
     if flags.platform:
         from lamina.cli.images import platform_of
 
-        platform = platform_of(flags.platform)
+        try:
+            platform = platform_of(flags.platform)
+        except Invalid as error:
+            raise CliError(f"error parsing specified platform: {error.message}: invalid argument") from None
     for warning in _warnings(flags):
         ctx.stderr.write(f"WARNING: {warning}\n")
     containers = ctx.engine.containers
     containers.warn = lambda message: _warn(ctx, message)
+    reference_or_id(flags.args[0])
     record: ContainerRecord = containers.create(
         NewContainer(flags.args[0], options, flags.name, platform, flags.pull, streams),  # type: ignore[arg-type]
         progress=_Late(ctx, quiet=flags.quiet),

@@ -73,18 +73,18 @@ def _formatter(*, trunc: bool) -> Formatter[Measured]:
 
     def memory(row: Measured) -> str:
         if row.usage is None:
-            return "-- / --"
+            return "0B / 0B"
         return f"{bytes_size(row.usage.memory)} / {bytes_size(row.usage.memory_limit)}"
 
     def share(row: Measured) -> str:
         if row.usage is None or not row.usage.memory_limit:
-            return "--"
+            return "0.00%"
         return f"{row.usage.memory / row.usage.memory_limit * 100:.2f}%"
 
     def pair(one: str, other: str) -> Callable[[Measured], str]:
         def text(row: Measured) -> str:
             if row.usage is None:
-                return "--"
+                return "0B / 0B"
             return f"{human_size_3(getattr(row.usage, one))} / {human_size_3(getattr(row.usage, other))}"
 
         return text
@@ -93,12 +93,12 @@ def _formatter(*, trunc: bool) -> Formatter[Measured]:
         Container=("CONTAINER", identity),
         ID=("CONTAINER ID", identity),
         Name=("NAME", lambda row: row.record.name),
-        CPUPerc=("CPU %", lambda row: "--" if row.usage is None else f"{row.cpu:.2f}%"),
+        CPUPerc=("CPU %", lambda row: f"{row.cpu:.2f}%"),
         MemUsage=("MEM USAGE / LIMIT", memory),
         MemPerc=("MEM %", share),
         NetIO=("NET I/O", pair("received", "sent")),
         BlockIO=("BLOCK I/O", pair("read", "written")),
-        PIDs=("PIDS", lambda row: "--" if row.usage is None else str(row.usage.pids)),
+        PIDs=("PIDS", lambda row: "0" if row.usage is None else str(row.usage.pids)),
     )
     default = "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}"
     return Formatter("*formatter.statsContext", found, default=default)

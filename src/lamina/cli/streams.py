@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamina.cli.command import at_least, command, exactly
-from lamina.cli.failures import CliError
+from lamina.cli.failures import DAEMON_PREFIX, CliError
 from lamina.cli.flags import Options, flag
-from lamina.cli.values import BOOL, LIST
+from lamina.cli.values import BOOL, ENV, LIST
 from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from lamina.cli.context import Context
+    from lamina.runtime.oci import RuntimeCallFailed
 
 # --- attach ----------------------------------------------------------------------------------------------------------
 
@@ -69,7 +70,7 @@ class ExecOptions(Options):
 
     detach: bool = flag("detach", "d", kind=BOOL, help="Detached mode: run command in the background")
     detach_keys: str = flag("detach-keys", help="Override the key sequence for detaching a container")
-    env: tuple[str, ...] = flag("env", "e", kind=LIST, help="Set environment variables")
+    env: tuple[str, ...] = flag("env", "e", kind=ENV, help="Set environment variables")
     env_file: tuple[str, ...] = flag("env-file", kind=LIST, help="Read in a file of environment variables")
     interactive: bool = flag("interactive", "i", kind=BOOL, help="Keep STDIN open even if not attached")
     privileged: bool = flag("privileged", kind=BOOL, help="Give extended privileges to the command")
@@ -91,6 +92,7 @@ def exec_(ctx: Context, options: ExecOptions) -> int:
     from lamina.cli.foreground import check_terminal, converse, detach_keys, window
     from lamina.runtime.execs import ExecOptions as Wanted
     from lamina.runtime.oci import RuntimeCallFailed
+    from lamina.runtime.users import NoSuchUser
 
     wanted = Wanted(
         options.args[1:],
@@ -110,9 +112,14 @@ def exec_(ctx: Context, options: ExecOptions) -> int:
     try:
         started = execs.start(options.args[0], wanted, attach=not options.detach)
     except RuntimeCallFailed as error:
+        if options.detach:
+            raise CliError(f"{DAEMON_PREFIX}{exec_failure(error)}") from None
         # Over the attached stream, and so without docker's prefix.
-        said = "exec failed: " + error.said.removeprefix("exec failed: ").removesuffix(": unknown")
-        raise CliError(f"OCI runtime exec failed: {said}: unknown", status=max(error.exit_code, 126)) from None
+        raise CliError(exec_failure(error), status=max(error.exit_code, 126)) from None
+    except NoSuchUser as error:
+        if options.detach:
+            raise
+        raise CliError(error.message, status=126) from None
     if started.connection is None:
         return 0
     ending = converse(
@@ -126,6 +133,12 @@ def exec_(ctx: Context, options: ExecOptions) -> int:
     )
     code: int = 0 if ending == "detached" else execs.wait(started)
     return code
+
+
+def exec_failure(error: RuntimeCallFailed) -> str:
+    """Why a command could not be started in a container, in docker's words."""
+    said = "exec failed: " + error.said.removeprefix("exec failed: ").removesuffix(": unknown")
+    return f"OCI runtime exec failed: {said}: unknown"
 
 
 # --- logs ------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from lamina.cli.failures import CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.images import platform_of
 from lamina.cli.output import show
+from lamina.cli.references import reference_of
 from lamina.cli.values import BOOL
 from lamina.errors import LaminaError
 from lamina.values import dataclass
@@ -34,9 +35,8 @@ class PullOptions(Options):
 def pull(ctx: Context, options: PullOptions) -> None:
     """Fetches an image; the last line is its full name."""
     from lamina.cli.progress import transfer_progress
-    from lamina.spec.reference import Reference
 
-    reference = Reference.parse(options.args[0])
+    reference = reference_of(options.args[0])
     named = bool(reference.tag or reference.digest)
     if options.all_tags and named:
         raise CliError("tag can't be used with --all-tags/-a")
@@ -74,9 +74,8 @@ class PushOptions(Options):
 def push(ctx: Context, options: PushOptions) -> None:
     """Sends an image to its registry."""
     from lamina.cli.progress import transfer_progress
-    from lamina.spec.reference import Reference
 
-    reference = Reference.parse(options.args[0])
+    reference = reference_of(options.args[0])
     if options.all_tags and (reference.tag or reference.digest):
         raise CliError("tag can't be used with --all-tags/-a")
     platform = platform_of(options.platform)

@@ -16,7 +16,8 @@ SLOP = 5  # columns by which a last line may overrun rather than leave a short o
 def usage_line(name: str, usage: str) -> str:
     """`Usage:  lamina cp [OPTIONS] ...`, further forms on lines of their own."""
     first, *more = usage.split("\n")
-    lines = [f"Usage:  {PROGRAM} {name} {first}".rstrip(), *(f"\t{PROGRAM} {name} {form}" for form in more)]
+    word = name.rpartition(" ")[2]
+    lines = [f"Usage:  {PROGRAM} {name} {first}".rstrip(), *(f"\t{PROGRAM} {word} {form}" for form in more)]
     return "\n".join(lines)
 
 

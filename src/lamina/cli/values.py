@@ -107,12 +107,14 @@ def parse_cpus(text: str) -> int:
     return int(nano)
 
 
-def parse_filter(text: str) -> tuple[str, str]:
-    """`label=stage=test` to (`label`, `stage=test`); docker lower-cases and strips the key."""
+def parse_filter(text: str) -> tuple[tuple[str, str], ...]:
+    """`label=stage=test` to (`label`, `stage=test`); docker lower-cases and strips the key, and takes "" for none."""
+    if not text:
+        return ()
     if "=" not in text:
         raise ValueError("bad format of filter (expected name=value)")
     name, _, value = text.partition("=")
-    return name.strip().lower(), value.strip()
+    return ((name.strip().lower(), value.strip()),)
 
 
 def parse_pair(text: str) -> tuple[str, str]:
@@ -133,6 +135,13 @@ def parse_csv(text: str) -> tuple[str, ...]:
         raise ValueError(str(error)) from None
 
 
+def parse_variable(text: str) -> str:
+    """`NAME=value`, or `NAME` alone; docker refuses a variable without a name."""
+    if text.startswith("=") or not text:
+        raise ValueError(f"invalid environment variable: {text}")
+    return text
+
+
 BOOL = Kind("", parse_bool, False, bare="true")
 STRING = Kind("string", str, "")
 INT = Kind("int", _integer("ParseInt", -(2**63), 2**63 - 1), 0)
@@ -143,5 +152,6 @@ DURATION = Kind("duration", parse_duration, 0)
 CPUS = Kind("decimal", parse_cpus, 0)
 LIST = Kind("list", str, (), repeats=True)
 STRINGS = Kind("strings", parse_csv, (), repeats=True, splits=True)
+ENV = LIST.checked(parse_variable)
 MAP = Kind("map", parse_pair, (), repeats=True, empty_text="map[]")
-FILTER = Kind("filter", parse_filter, (), repeats=True)
+FILTER = Kind("filter", parse_filter, (), repeats=True, splits=True)

@@ -73,11 +73,15 @@ def apply_changes(config: RunConfig, changes: Sequence[str]) -> RunConfig:
 def _instructions(change: str) -> Iterable[Instruction]:
     lexer = Lexer(Source("change", change), heredoc_marks)
     try:
+        empty = True
         for line in lexer.lines():
+            empty = False
             parsed = statement(line, lexer.escape)
             if parsed.name not in _APPLY:
                 raise InvalidChange(change, f"{parsed.keyword} is not a valid change command")
             yield build(parsed)
+        if empty:
+            raise InvalidChange(change, "file with no instructions")
     except DockerfileError as error:
         raise InvalidChange(change, error.message) from None
 

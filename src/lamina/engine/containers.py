@@ -134,11 +134,13 @@ class Containers:
             Invalid, NoCommand, NoSuchContainer, ...: the options.
             NoPrivilege: this user cannot run containers.
         """
+        from lamina.engine.container_checks import check_options
         from lamina.runtime import privilege
 
         privilege.require()
         if new.name and not _NAME.fullmatch(new.name):
             raise InvalidName(new.name)
+        check_options(new.options)
         found = self._image(new, progress, missing)
         store = self._engine.store
         config = store.images.config(found.image.id).config

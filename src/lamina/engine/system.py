@@ -134,7 +134,7 @@ class System:
         directory = os.path.join(self._engine.store.root, "volumes")
         links: dict[str, int] = {}
         for record in self._containers():
-            for name in {str(mount.get("Name", "")) for mount in record.mounts}:
+            for name in {str(mount["source"]) for mount in record.mounts if mount["type"] == "volume"}:
                 links[name] = links.get(name, 0) + 1
         found = []
         for volume in Volumes(self._engine.store.db, directory, str).all():

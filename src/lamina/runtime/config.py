@@ -71,6 +71,8 @@ class RestartPolicy:
         name, colon, count = text.partition(":")
         if name in {"", "no"} and not colon:
             return cls("no")
+        if count.startswith("-") and count[1:].isdecimal():
+            raise InvalidOption("invalid restart policy: maximum retry count cannot be negative", text)
         if colon and not (count.isascii() and count.isdigit()):
             raise InvalidOption("invalid restart policy format: maximum retry count must be an integer", text)
         match name:

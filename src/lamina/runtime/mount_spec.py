@@ -14,6 +14,7 @@ MountType = Literal["bind", "volume", "tmpfs", "image"]
 PROPAGATIONS: Final = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 _NAME: Final = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$")
 _CONSISTENCY: Final = ("consistent", "cached", "delegated", "default")
+_TMPFS_OPTIONS: Final = frozenset({"uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
 _TRUE: Final = {"1": True, "true": True, "t": True, "0": False, "false": False, "f": False}
 
 
@@ -27,6 +28,10 @@ class InvalidMount(Invalid):
     def __init__(self, message: str, value: str) -> None:
         super().__init__(message)
         self.value = value
+
+
+class InvalidMountConfig(InvalidMount):
+    """A mount whose text is well formed and that docker's daemon, not its client, refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class MountSpec:
         tmpfs_size: bytes, or None.
         tmpfs_mode: permission bits, or None for 01777.
         tmpfs_exec: programs may be run from it.
+        tmpfs_options: further options for the kernel, such as `uid=33`.
     """
 
     type: MountType
@@ -66,14 +72,17 @@ class MountSpec:
     tmpfs_size: int | None = None
     tmpfs_mode: int | None = None
     tmpfs_exec: bool = False
+    tmpfs_options: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the store's index; fields at their default are left out."""
         result: dict[str, Any] = {"type": self.type, "target": self.target}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if name not in result and value not in ("", False, None, {}):
-                result[name] = dict(value) if isinstance(value, Mapping) else value
+            if name not in result and value not in ("", False, None, {}, ()):
+                result[name] = (
+                    dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+                )
         if not self.recursive:
             result["recursive"] = False
         return result
@@ -81,12 +90,25 @@ class MountSpec:
     @classmethod
     def from_json(cls, doc: Mapping[str, Any]) -> MountSpec:
         """The inverse of `to_json`."""
-        return cls(**doc)
+        fields = dict(doc)
+        if "tmpfs_options" in fields:
+            fields["tmpfs_options"] = tuple(fields["tmpfs_options"])
+        return cls(**fields)
 
 
 def valid_volume_name(name: str) -> bool:
     """Whether Docker would take it as the name of a volume."""
     return _NAME.match(name) is not None
+
+
+def why_not_a_name(name: str) -> str:
+    """What is wrong with the name of a volume, in Docker's words."""
+    if len(name) == 1:
+        return "volume name is too short, names should be at least two alphanumeric characters"
+    return (
+        f'"{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
+        "If you intended to pass a host directory, use absolute path"
+    )
 
 
 def parse_volume(value: str, cwd: str = "") -> MountSpec:
@@ -109,11 +131,7 @@ def parse_volume(value: str, cwd: str = "") -> MountSpec:
     if source.startswith((".", "~")) and cwd:
         source = posixpath.normpath(posixpath.join(cwd, source))
     if not source.startswith("/") and not valid_volume_name(source):
-        raise InvalidMount(
-            f'create {source}: "{source}" includes invalid characters for a local volume name, '
-            'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path',
-            value,
-        )
+        raise InvalidMount(f"create {source}: {why_not_a_name(source)}", value)
     bind = source.startswith("/")
     readonly = nocopy = False
     propagation = ""
@@ -154,6 +172,7 @@ def parse_tmpfs(value: str) -> MountSpec:
     """
     target, _, options = value.partition(":")
     fields: dict[str, Any] = {}
+    further: list[str] = []
     for option in options.split(",") if options else []:
         key, equals, text = option.partition("=")
         if key == "size" and equals:
@@ -164,9 +183,12 @@ def parse_tmpfs(value: str) -> MountSpec:
             fields["readonly"] = option == "ro"
         elif option in {"exec", "noexec"}:
             fields["tmpfs_exec"] = option == "exec"
+        elif key in _TMPFS_OPTIONS and equals:
+            further.append(option)
         elif option not in {"nosuid", "nodev", "suid", "dev", "noatime", "relatime", "strictatime"}:
-            raise InvalidMount(f'invalid tmpfs option ["{option}"]', value)
-    return MountSpec("tmpfs", _target(target, value), **fields)
+            words = " ".join(f'"{word}"' for word in option.split("=", 1))
+            raise InvalidMount(f"invalid tmpfs option [{words}]", value)
+    return MountSpec("tmpfs", _target(target, value), **fields, tmpfs_options=tuple(further))
 
 
 def parse_size(text: str, value: str) -> int:
@@ -231,8 +253,6 @@ def parse_mount(value: str) -> MountSpec:
             case "readonly" | "ro":
                 fields["readonly"] = _flag(given, key, value)
             case "bind-propagation":
-                if text.lower() not in PROPAGATIONS:
-                    raise InvalidMount(f"invalid propagation value: {text}", value)  # threat 22
                 fields["propagation"] = text.lower()
             case "bind-nonrecursive":
                 fields["recursive"] = not _flag(given, key, value)
@@ -259,13 +279,17 @@ def parse_mount(value: str) -> MountSpec:
                 name, _, content = text.partition("=")
                 driver_options[name] = content
             case "tmpfs-size":
-                fields["tmpfs_size"] = parse_size(text, value)
+                try:
+                    fields["tmpfs_size"] = parse_size(text, value)
+                except InvalidMount:
+                    raise InvalidMount(f"invalid value for {key}: {text}", value) from None
             case "tmpfs-mode":
-                fields["tmpfs_mode"] = _octal(text, value)
+                try:
+                    fields["tmpfs_mode"] = _octal(text, value)
+                except InvalidMount:
+                    raise InvalidMount(f"invalid value for {key}: {text}", value) from None
             case _:
                 raise InvalidMount(f"unexpected key '{key}' in '{cell}'", value)
-    if kind not in {"bind", "volume", "tmpfs", "image"}:
-        raise InvalidMount(f"invalid mount config: mount type unknown: {kind!r}", value)
     for family in ("bind", "volume", "tmpfs", "image"):
         if family in families and family != kind:
             raise InvalidMount(f"cannot mix '{family}-*' options with mount type '{kind}'", value)
@@ -277,27 +301,31 @@ def _checked(
 ) -> MountSpec:
     if not fields.get("target"):
         raise InvalidMount("target is required", value)
+    if kind not in {"bind", "volume", "tmpfs", "image"}:
+        raise InvalidMountConfig(f'invalid mount config for type "{kind}": mount type unknown', value)
+    if (mode := fields.get("propagation")) and mode not in PROPAGATIONS:  # threat 22
+        raise InvalidMountConfig(f'invalid mount config for type "bind": invalid propagation mode: {mode}', value)
     source = fields.get("source", "")
     if kind == "bind":
         if not source:
-            raise InvalidMount('invalid mount config for type "bind": field Source must not be empty', value)
+            raise InvalidMountConfig('invalid mount config for type "bind": field Source must not be empty', value)
         if not source.startswith("/"):
-            raise InvalidMount(
+            raise InvalidMountConfig(
                 f"invalid mount config for type \"bind\": invalid mount path: '{source}' mount path must be absolute",
                 value,
             )
         fields["source"] = posixpath.normpath(source)
     elif kind == "tmpfs" and source:
-        raise InvalidMount('invalid mount config for type "tmpfs": field Source must not be specified', value)
+        raise InvalidMountConfig('invalid mount config for type "tmpfs": field Source must not be specified', value)
     elif kind == "image" and not source:
-        raise InvalidMount('invalid mount config for type "image": field Source must not be empty', value)
+        raise InvalidMountConfig('invalid mount config for type "image": field Source must not be empty', value)
     elif kind == "volume" and source and not valid_volume_name(source):
-        raise InvalidMount(
-            f'create {source}: "{source}" includes invalid characters for a local volume name, '
-            'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path',
-            value,
-        )
-    fields["target"] = _target(fields["target"], value)
+        raise InvalidMountConfig(f"create {source}: {why_not_a_name(source)}", value)
+    try:
+        fields["target"] = _target(fields["target"], value)
+    except InvalidMount as error:
+        detail = error.message.rpartition("invalid mount config: ")[2]
+        raise InvalidMountConfig(f'invalid mount config for type "{kind}": {detail}', value) from None
     if kind == "image":
         fields["readonly"] = True
     mount_type: MountType = "bind" if kind == "bind" else "tmpfs" if kind == "tmpfs" else "volume"

@@ -115,6 +115,7 @@ def oci_mounts(record: ContainerRecord, root: str, volumes: Volumes) -> list[Oci
                 options.append("noexec")
             if mount.tmpfs_size is not None:
                 options.append(f"size={mount.tmpfs_size}")
+            options += mount.tmpfs_options
             result.append(OciMount(mount.target, "tmpfs", "tmpfs", tuple(options)))
             continue
         if mount.type == "volume":

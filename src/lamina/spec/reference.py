@@ -166,7 +166,7 @@ def _repository(name: str, text: str) -> Repository:
     if not _HOST.fullmatch(host):
         raise InvalidReference(text)
     if not _PATH.fullmatch(path):
-        if _PATH.fullmatch(path.lower()):
+        if path != path.lower():
             raise InvalidReference(text, f"repository name ({path}) must be lowercase")
         raise InvalidReference(text)
     if len(path) > MAX_NAME:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
-from lamina.cli.format.gotemplate.values import TYPED_NIL, Struct
+from lamina.cli.format.gotemplate.values import NIL_LIST, NIL_MAP, TYPED_NIL, Struct
 
 _ALWAYS = {0x2028: "\\u2028", 0x2029: "\\u2029"}
 _HTML = {**_ALWAYS, ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
@@ -29,7 +29,7 @@ def marshal(value: Any, *, escape_html: bool = False, indent: int | None = None)
 
 def _write(value: Any, out: list[str], newline: str, step: str, escapes: Mapping[int, str]) -> None:
     """Appends a value; `newline` is "" for compact output, else a line break with the current indentation."""
-    if value is None or value is TYPED_NIL:
+    if value is None or value is TYPED_NIL or value is NIL_LIST or value is NIL_MAP:
         out.append("null")
     elif isinstance(value, bool):
         out.append("true" if value else "false")

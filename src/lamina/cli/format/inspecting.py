@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamina.cli.format.gojson import marshal
+
+if TYPE_CHECKING:
+    from lamina.cli.format.gotemplate.template import Template
 
 
 def render(objects: Sequence[Any], format: str = "", *, go_names: Mapping[str, str] | None = None) -> str:
@@ -27,14 +30,19 @@ def render(objects: Sequence[Any], format: str = "", *, go_names: Mapping[str, s
     from lamina.cli.format.gotemplate.template import parse
 
     parsed = parse(format)
-    aliases = go_names or {}
-    out: list[str] = []
-    for value in objects:
-        extended = value
-        if isinstance(value, Mapping) and aliases:
-            extended = _Aliased(value, aliases)
-        out.append(parsed.execute(extended, missing_key_is_error=True) + "\n")
-    return "".join(out)
+    return "".join(_executed(parsed, value, go_names or {}) + "\n" for value in objects)
+
+
+def _executed(template: Template, value: Any, aliases: Mapping[str, str]) -> str:
+    from lamina.cli.format.gotemplate.errors import TemplateExecError
+    from lamina.cli.format.gotypes import typed
+
+    if not isinstance(value, Mapping):
+        return template.execute(value, missing_key_is_error=True)
+    try:
+        return template.execute(_Aliased(typed(value), aliases), missing_key_is_error=True)
+    except TemplateExecError:
+        return template.execute(_Aliased(value, aliases), missing_key_is_error=True)
 
 
 class _Aliased(dict[str, Any]):

@@ -85,6 +85,18 @@ class _TypedNil:
 TYPED_NIL = _TypedNil()
 
 
+class _NilList(list[Any]):
+    """A slice that is nil: prints `[]`, is null in JSON."""
+
+
+class _NilMap(dict[str, Any]):
+    """A map that is nil: prints `map[]`, is null in JSON."""
+
+
+NIL_LIST = _NilList()
+NIL_MAP = _NilMap()
+
+
 def type_name(value: object) -> str:
     """Go's name of the value's type."""
     match value:
