@@ -31,6 +31,23 @@ def remove(path: str, root: str = ROOT) -> None:
                 break
 
 
+def remove_empty(path: str, root: str = ROOT) -> bool:
+    """Removes a control group from every hierarchy, unless something is in it; says whether it is gone.
+
+    Args:
+        path: absolute, below each hierarchy's root.
+        root: where the hierarchies are mounted.
+    """
+    for group in _groups(path, root):
+        try:
+            os.rmdir(group)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return True
+
+
 def _groups(path: str, root: str) -> Iterator[str]:
     tops = [root, *(os.path.join(root, name) for name in sorted(os.listdir(root)))] if os.path.isdir(root) else []
     for top in tops:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Final
 
 from lamina.spec.digest import small_sha256
 from lamina.values import dataclass
 
 DEFAULT_ROOT: Final = "/var/lib/lamina"
+
+
+def remove(path: str) -> None:
+    """Removes a directory with everything in it, as far as that can be removed; having none is success."""
+    from lamina.store.files import Files
+
+    with suppress(OSError):
+        Files().remove_tree(path)
 
 
 @dataclass(frozen=True, slots=True)

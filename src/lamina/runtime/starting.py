@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,7 +30,7 @@ from lamina.runtime.host import HostFacts
 from lamina.runtime.mount_spec import parse_size
 from lamina.runtime.network.bridge import Endpoint, Networks
 from lamina.runtime.network.ports import PortMapping, parse_exposed
-from lamina.runtime.paths import RuntimePaths
+from lamina.runtime.paths import RuntimePaths, remove
 from lamina.runtime.state import ContainerRecord, Containers, ContainerState, NoSuchContainer
 from lamina.runtime.volumes import Volumes
 from lamina.spec.timestamp import rfc3339
@@ -91,7 +90,7 @@ class Starter:
         shared = any(doc.get("propagation") in {"shared", "rshared"} for doc in record.mounts)
         runtime = oci.choose(self._paths.run_root, options.runtime, cgroups=host.cgroups, needs=oci.Needs(shared))
         directory = self._paths.run(record.id)
-        shutil.rmtree(directory, ignore_errors=True)
+        remove(directory)
         os.makedirs(directory, mode=0o700)
         endpoint, namespace, held = self._join_network(record, options)
         try:
@@ -152,7 +151,7 @@ class Starter:
                 endpoint=endpoint.to_json() if endpoint else None,
             )
 
-        return self._containers.update(record.id, change)
+        return self._containers.update(record.id, change, durable=not record.throwaway)
 
     def note_failure(self, container_id: str, error: BaseException) -> None:
         """Writes down why a container did not start."""

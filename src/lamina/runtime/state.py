@@ -142,6 +142,11 @@ class ContainerRecord:
     state: ContainerState = field(default_factory=ContainerState)
 
     @property
+    def throwaway(self) -> bool:
+        """It goes with its run (`--rm`), and a power cut ends every run: nothing of it has to reach the disk."""
+        return bool(self.options.get("auto_remove"))
+
+    @property
     def short_id(self) -> str:
         """The first 12 digits."""
         return self.id[:12]
@@ -184,7 +189,7 @@ class Containers:
         Raises:
             NameTaken: another container has its name.
         """
-        with self._database.write() as connection:
+        with self._database.write(durable=not record.throwaway) as connection:
             self._check_name(connection, record.name)
             connection.execute(
                 _INSERT,
@@ -219,21 +224,25 @@ class Containers:
             rows = connection.execute(_SELECT + " ORDER BY created_at DESC").fetchall()
         return [_record(row) for row in rows]
 
-    def update(self, container_id: str, change: Callable[[ContainerState], ContainerState]) -> ContainerRecord:
-        """Changes the state, in a transaction, from what it is then.
+    def update(
+        self, container_id: str, change: Callable[[ContainerState], ContainerState], *, durable: bool = True
+    ) -> ContainerRecord:
+        """Changes the state, in a transaction, from what it is then; `durable` as `Database.write`.
 
         Raises:
             NoSuchContainer: it was removed meanwhile.
         """
-        return self.edit(container_id, lambda record: replace(record, state=change(record.state)))
+        return self.edit(container_id, lambda record: replace(record, state=change(record.state)), durable=durable)
 
-    def edit(self, container_id: str, change: Callable[[ContainerRecord], ContainerRecord]) -> ContainerRecord:
-        """Changes any part of a record but its id and name, in a transaction.
+    def edit(
+        self, container_id: str, change: Callable[[ContainerRecord], ContainerRecord], *, durable: bool = True
+    ) -> ContainerRecord:
+        """Changes any part of a record but its id and name, in a transaction; `durable` as `Database.write`.
 
         Raises:
             NoSuchContainer: it was removed meanwhile.
         """
-        with self._database.write() as connection:
+        with self._database.write(durable=durable) as connection:
             row = connection.execute(_BY_ID, (container_id,)).fetchone()
             if row is None:
                 raise NoSuchContainer(container_id)
@@ -258,9 +267,9 @@ class Containers:
             if not connection.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container_id)).rowcount:
                 raise NoSuchContainer(container_id)
 
-    def remove(self, container_id: str) -> None:
-        """Forgets a container with its addresses and ports; none is success."""
-        with self._database.write() as connection:
+    def remove(self, container_id: str, *, durable: bool = True) -> None:
+        """Forgets a container with its addresses and ports; none is success. `durable` as `Database.write`."""
+        with self._database.write(durable=durable) as connection:
             connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
             connection.execute("DELETE FROM endpoints WHERE container_id = ?", (container_id,))
             connection.execute("DELETE FROM ports WHERE container_id = ?", (container_id,))

@@ -7,7 +7,6 @@ conmon runs) first settles what happened to it meanwhile. All of them take the c
 from __future__ import annotations
 
 import os
-import shutil
 import signal as signals
 import socket
 import sys
@@ -36,7 +35,7 @@ from lamina.runtime import host as host_module
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.host import HostFacts
 from lamina.runtime.network.bridge import Networks
-from lamina.runtime.paths import RuntimePaths
+from lamina.runtime.paths import RuntimePaths, remove
 from lamina.runtime.signals import signal_number
 from lamina.runtime.state import ContainerRecord, Containers, ContainerState, NoSuchContainer, WrongState
 from lamina.runtime.volumes import VolumeInUse, Volumes
@@ -132,7 +131,7 @@ class Supervisor:
         try:
             self.containers.add(record)
         except BaseException:
-            shutil.rmtree(self.paths.container(record.id), ignore_errors=True)
+            remove(self.paths.container(record.id))
             self._remove_anonymous_volumes(record)
             raise
         return record
@@ -190,8 +189,8 @@ class Supervisor:
         self._discard(record)
         if volumes:
             self._remove_anonymous_volumes(record)
-        shutil.rmtree(self.paths.container(container_id), ignore_errors=True)
-        self.containers.remove(container_id)
+        remove(self.paths.container(container_id))
+        self.containers.remove(container_id, durable=not record.throwaway)
         with suppress(FileNotFoundError):
             os.unlink(locks.path_of(self.paths.run_root, container_id))
 
@@ -279,8 +278,8 @@ class Supervisor:
             raise NoSuchContainer(record.name)
         return self.containers.update(record.id, lambda state: recovery.undone(state, starting=starting))
 
-    def _teardown(self, record: ContainerRecord) -> None:
-        finishing.teardown(record, self.paths, self.networks, lambda: self._host().cgroups)
+    def _teardown(self, record: ContainerRecord, *, last: bool = True) -> None:
+        finishing.teardown(record, self.paths, self.networks, lambda: self._host().cgroups, last=last)
 
     def _runtime_of(self, record: ContainerRecord) -> oci.Runtime | None:
         """The runtime that has a container, or None."""
@@ -386,12 +385,16 @@ class Supervisor:
                 return record  # conmon, alive, has still to note how the process ended
             options = ContainerOptions.from_json(record.options)
             oom = conmon.oom_killed(directory)
-            self._teardown(record)
+            self._teardown(record, last=code is None)
             if options.auto_remove:
                 self._remove_locked(container_id, volumes=True, torn_down=True)
-                return replace(record, state=finishing.ended(record.state, code, "", oom=oom))
-            now = rfc3339(self._clock())
-            return self.containers.update(container_id, lambda state: finishing.ended(state, code, now, oom=oom))
+                ended = replace(record, state=finishing.ended(record.state, code, "", oom=oom))
+            else:
+                now = rfc3339(self._clock())
+                ended = self.containers.update(container_id, lambda state: finishing.ended(state, code, now, oom=oom))
+            if code is not None:
+                finishing.dismiss(record)
+            return ended
 
     def wait(self, name: str, seconds: float | None = None) -> int | None:
         """Waits until a container does not run, and everything it needed is gone.

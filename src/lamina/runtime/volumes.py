@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -112,7 +110,7 @@ class Volumes:
                 f'create {name}: "{name}" includes invalid characters for a local volume name, '
                 'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed'
             )
-        chosen = name or secrets.token_hex(32)
+        chosen = name or os.urandom(32).hex()
         doc = {"labels": dict(labels or {}), "anonymous": not name, "options": dict(options or {})}
         with self._database.write() as connection:
             connection.execute(
@@ -165,6 +163,8 @@ class Volumes:
                 return
             raise
         with suppress(FileNotFoundError):
+            import shutil
+
             shutil.rmtree(os.path.join(self._directory, name))
         with self._database.write() as connection:
             connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
@@ -219,6 +219,8 @@ def _copy_aside(root_fd: int, target: str, ready: str) -> bool:
         return False
     unfinished = ready + ".new"
     try:
+        import shutil
+
         shutil.rmtree(unfinished, ignore_errors=True)
         os.mkdir(unfinished, 0o700)
         destination = os.open(unfinished, os.O_RDONLY | os.O_DIRECTORY)
@@ -244,6 +246,8 @@ def _move_in(ready: str, data: str) -> None:
     finally:
         os.close(source)
         os.close(destination)
+    import shutil
+
     shutil.rmtree(ready)
 
 

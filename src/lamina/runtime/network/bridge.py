@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -92,6 +91,8 @@ class Endpoint:
 class Networks:
     """The bridge networks of one store. Thread-safe, and safe beside other processes on the same store.
 
+    Addresses are given and taken back without waiting for the disk: a power cut ends all that had one.
+
     Args:
         database: the store's index.
         paths: the runtime's directories; also names the bridge and the firewall table.
@@ -155,7 +156,7 @@ class Networks:
             SubnetExhausted, AddressInUse: no address.
             FirewallRefused, NetlinkError: the machine said no; nothing is left behind.
         """
-        interface = "veth" + secrets.token_hex(4)
+        interface = "veth" + os.urandom(4).hex()
         held = self._reserve(mappings)
         published = tuple(port for port, _ in held)
         try:
@@ -221,7 +222,7 @@ class Networks:
                     netlink.delete_link(interface)
         namespaces.delete(namespace)
         if endpoint is not None or interfaces or published:
-            with self._database.write() as connection:
+            with self._database.write(durable=False) as connection:
                 ipam.release(connection, container_id)
 
     def remove_bridges(self) -> None:
@@ -260,7 +261,7 @@ class Networks:
         doc: Mapping[str, Any],
         wanted: IPv4Address | None,
     ) -> IPv4Address:
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             address = ipam.allocate(connection, network, container_id, doc, wanted)
             # The bound socket is the proof that the port is ours; a row of a dead container gives way.
             connection.executemany(
@@ -336,7 +337,7 @@ class Networks:
             subnets = [IPv4Network(json.loads(doc)["subnet"]) for (doc,) in docs]
             subnet = choose_subnet([*taken, *subnets])
             network = BridgeNetwork(
-                DEFAULT_NETWORK, secrets.token_hex(32), subnet, subnet.network_address + 1, self._paths.bridge
+                DEFAULT_NETWORK, os.urandom(32).hex(), subnet, subnet.network_address + 1, self._paths.bridge
             )
             connection.execute(
                 "INSERT INTO networks (name, id, created_at, doc) VALUES (?, ?, ?, ?)",
