@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamina.cli.command import between, command
-from lamina.cli.failures import CliError
+from lamina.cli.failures import DAEMON_PREFIX, CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.values import BOOL
+from lamina.errors import LaminaError
 from lamina.values import dataclass
 
 if TYPE_CHECKING:
     from lamina.cli.context import Context
+    from lamina.engine.accounts import Accounts
+    from lamina.transports.remote.dockerconfig import Stored
 
 HUB = "https://index.docker.io/v1/"
 
@@ -36,9 +39,10 @@ class LoginOptions(Options):
 def login(ctx: Context, options: LoginOptions) -> None:
     """Tries the credentials, then keeps them where docker does."""
     server = options.args[0] if options.args else ""
-    username, password = _credentials(ctx, options, server)
-    stored = ctx.engine.accounts.login(server, username, password)
-    if not stored.helper:
+    stored = None if {"username", "password", "password-stdin"} & options.given else _login_again(ctx, server)
+    if stored is None:
+        stored = _login(ctx, server, *_credentials(ctx, options))
+    if not stored.helper and not stored.known:
         ctx.stderr.write(
             f"\nWARNING! Your credentials are stored unencrypted in '{stored.path}'.\n"
             "Configure a credential helper to remove this warning. See\n"
@@ -47,19 +51,44 @@ def login(ctx: Context, options: LoginOptions) -> None:
     ctx.stdout.write("Login Succeeded\n")
 
 
-def _credentials(ctx: Context, options: LoginOptions, server: str) -> tuple[str, str]:
+def _login(ctx: Context, server: str, username: str, password: str) -> Stored:
+    from lamina.engine.accounts import NotKept
+
+    accounts: Accounts = ctx.engine.accounts
+    try:
+        return accounts.login(server, username, password)
+    except NotKept as error:
+        raise CliError(error.message) from error
+
+
+def _login_again(ctx: Context, server: str) -> Stored | None:
+    """With what is stored; None when nothing is, or it is not good any more, so that the user is asked."""
+    known = ctx.engine.accounts.known(server)
+    if known is None or not (known.username and known.password):
+        return None
+    ctx.stderr.write(
+        f"Authenticating with existing credentials... [Username: {known.username}]\n\n"
+        " Info -> To login with a different account, run 'docker logout' followed by 'docker login'\n\n\n"
+    )
+    try:
+        return _login(ctx, server, known.username, known.password)
+    except CliError:
+        raise
+    except LaminaError as error:
+        ctx.stderr.write(f"Login did not succeed, error: {DAEMON_PREFIX}{error.message}\n")
+        return None
+
+
+def _credentials(ctx: Context, options: LoginOptions) -> tuple[str, str]:
+    username, password = options.username, options.password
     if options.password_stdin:
         if "password" in options.given:
             raise CliError("conflicting options: cannot specify both --password and --password-stdin")
-        if not options.username:
+        if not username:
             raise CliError("the --password-stdin option requires --username to be set")
-        return options.username, ctx.stdin_bytes.read().decode("utf-8", "surrogateescape").rstrip("\r\n")
-    if options.password:
+        password = ctx.stdin_bytes.read().decode("utf-8", "surrogateescape").rstrip("\r\n")
+    elif password:
         ctx.stderr.write("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n")
-    username, password = options.username, options.password
-    if not username and not password and (known := ctx.engine.accounts.known(server)) and known.password:
-        ctx.stderr.write("Authenticating with existing credentials...\n")
-        return known.username, known.password
     if not (username and password) and not ctx.is_tty(ctx.stdin):
         raise CliError("Error: Cannot perform an interactive login from a non TTY device")
     username = username or _prompt(ctx, "Username: ")
@@ -96,7 +125,13 @@ class LogoutOptions(Options):
 )
 def logout(ctx: Context, options: LogoutOptions) -> None:
     """Forgets the credentials of a registry."""
+    from lamina.transports.remote.helper import HelperFailed
+
     server = options.args[0] if options.args else ""
+    name = ctx.engine.accounts.host_of(server) if server else HUB
     # Docker says so whether or not it knew any.
-    ctx.stdout.write(f"Removing login credentials for {server or HUB}\n")
-    ctx.engine.accounts.logout(server)
+    ctx.stdout.write(f"Removing login credentials for {name}\n")
+    try:
+        ctx.engine.accounts.logout(server)
+    except HelperFailed as error:
+        ctx.stderr.write(f"WARNING: could not erase credentials:\n{name}: {error.message}\n")

@@ -23,7 +23,8 @@ from lamina.testing.made_up_internet import HOST, NAME, SECRET, World
 from lamina.transports.remote.auth import Authenticator, LoginFailed, NoCredentialsGiven, TokenReply, TokenRequest
 from lamina.transports.remote.challenge import Challenge, parse_challenges
 from lamina.transports.remote.credentials import Credential
-from lamina.transports.remote.login import try_login
+from lamina.transports.remote.helper import HelperFailed
+from lamina.transports.remote.login import LoginRefused, try_login
 from lamina.transports.remote.origin import Origin
 from lamina.transports.remote.policy import Trust
 from lamina.transports.remote.sink import open_sink
@@ -228,5 +229,31 @@ def test_a_login_is_tried_before_it_is_kept(world: World) -> None:  # S49
         ),
     )
     try_login(world.client(), HOST, Credential("alice", SECRET))
-    with pytest.raises(LoginFailed):
+    with pytest.raises(LoginRefused) as refused:
         try_login(world.client(), HOST, Credential("alice", "wrong"))
+    assert str(refused.value) == "login attempt to http://registry.example/v2/ failed with status: 401 Unauthorized"
+
+
+def test_a_token_server_that_refuses_a_login_is_quoted(world: World) -> None:  # S49: as Docker Hub does
+    def answer(seen: Seen) -> Reply:
+        if seen.path == "/token":
+            return Reply(401, b'{"details":"incorrect username or password"}')
+        return bearer("http://registry.example/token")
+
+    world.serve(HOST, "11.0.0.1", answer)
+    with pytest.raises(LoginRefused) as refused:
+        try_login(world.client(), HOST, Credential("alice", "wrong"))
+    assert str(refused.value) == 'Get "http://registry.example/v2/": unauthorized: incorrect username or password'
+
+
+def test_a_helper_that_fails_is_told_of_where_a_stranger_may_not_go(world: World) -> None:  # S50
+    class Locked:
+        def get(self, host: str) -> Credential | None:
+            raise HelperFailed("getting", f"docker-credential-{host}", "exit status 1", "the vault is locked")
+
+    Guarded(world)
+    client = world.client().with_settings(credentials=Locked())
+    validate(open_remote(client, NAME))
+    with pytest.raises((Denied, Unauthorized)) as refused:
+        copy(random_image(5), open_sink(client, NAME))
+    assert refused.value.hint == "error getting credentials - err: exit status 1, out: `the vault is locked`"

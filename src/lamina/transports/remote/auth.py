@@ -17,6 +17,7 @@ from lamina.errors import Unauthorized, Unavailable
 from lamina.spec.distribution import decode_errors
 from lamina.transports.remote.challenge import Challenge
 from lamina.transports.remote.credentials import Credential
+from lamina.transports.remote.helper import HelperFailed
 from lamina.transports.remote.origin import Origin, Url
 from lamina.transports.remote.policy import Trust
 from lamina.transports.remote.realm import check_realm
@@ -28,12 +29,16 @@ _CLIENT_ID: Final = "lamina"
 
 
 class NoCredentialsGiven(Unauthorized):
-    """The registry wants a user name and password and we have none."""
+    """The registry wants a user name and password and we have none.
 
-    def __init__(self, registry: Origin) -> None:
-        super().__init__(
-            "no basic auth credentials", hint=f"log in first: lamina login {str(registry).partition('://')[2]}"
-        )
+    Attributes:
+        registry: which.
+    """
+
+    def __init__(self, registry: Origin, trouble: str = "") -> None:
+        """Args: `trouble` is why the credentials that may be stored could not be read."""
+        login = f"log in first: lamina login {str(registry).partition('://')[2]}"
+        super().__init__("no basic auth credentials", hint=trouble or login)
         self.registry = registry
 
 
@@ -107,7 +112,11 @@ Dance = Generator[TokenRequest, TokenReply, str]
 
 
 class Authenticator:
-    """What one origin wants from us and what we hold for it. Safe to use from several threads."""
+    """What one origin wants from us and what we hold for it. Safe to use from several threads.
+
+    Attributes:
+        trouble: why stored credentials could not be read, "" when they could.
+    """
 
     def __init__(
         self,
@@ -121,6 +130,7 @@ class Authenticator:
         self._find, self._account = credential, service_account
         self._credential: Credential | None = None
         self._looked_up = False
+        self.trouble = ""
         self._basic = False
         self._bearer: Challenge | None = None
         self._tokens: list[Token] = []
@@ -128,9 +138,17 @@ class Authenticator:
 
     @property
     def credential(self) -> Credential | None:
-        """Looked up once, and only when the registry asks."""
+        """Looked up once, and only when the registry asks.
+
+        A helper that fails makes us anonymous, as it does docker: what is public must stay reachable on a machine to
+        which a config.json was copied without its helper. `trouble` says why.
+        """
         if not self._looked_up:
-            self._credential, self._looked_up = self._find(), True
+            try:
+                self._credential = self._find()
+            except HelperFailed as error:
+                self.trouble = error.message
+            self._looked_up = True
         return self._credential
 
     def authorization(self, scopes: Iterable[str]) -> str | None:
@@ -174,7 +192,7 @@ class Authenticator:
             return (yield from self._token(bearer, scopes))
         if any(challenge.scheme == "basic" for challenge in challenges):
             if not self.credential or not self.credential.username:
-                raise NoCredentialsGiven(self.registry)
+                raise NoCredentialsGiven(self.registry, self.trouble)
             self._basic = True
             return _basic(self.credential)
         raise LoginFailed(str(self.registry), "the registry asks for an unknown kind of authentication")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
-from lamina.errors import Invalid
+from lamina.errors import Denied, Invalid, Unauthorized
 from lamina.spec.distribution import API_VERSION_HEADER
 from lamina.transports.remote.auth import Authenticator, TokenReply, TokenRequest, TokenServerFailed
 from lamina.transports.remote.challenge import Challenge, parse_challenges
@@ -107,7 +107,10 @@ class Session:
         request = response.request
         body = response.head_of_body(self.settings.limits.error) if request.method != "HEAD" else b""
         response.close()
-        return error_of(answer_of(response.status, challenges, body, request.method, request.url.redacted()))
+        failure = error_of(answer_of(response.status, challenges, body, request.method, request.url.redacted()))
+        if isinstance(failure, Unauthorized | Denied) and (trouble := self._guard(request.url.origin).trouble):
+            failure.hint = trouble
+        return failure
 
     def _exchange(self, call: Call, url: Url) -> Response:
         """One try: at most one authentication for each origin on the way, and a bounded number of hops."""

@@ -32,10 +32,15 @@ class BadConfig(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a login was kept: in the file at `path` (unencrypted), or with a helper (`helper` is its name)."""
+    """Where a login was kept: in the file at `path` (unencrypted), or with a helper (`helper` is its name).
+
+    Attributes:
+        known: the file held the very same before, and was not touched.
+    """
 
     path: str
     helper: str = ""
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class DockerConfig:
         with self._locked():
             document = self._read()
             auths = document.setdefault("auths", {})
+            before = dict(auths)
             _forget(auths, host)
             if name := _helper_name(document, host):
                 self._helper(name).store(server_key(host), credential)
@@ -85,6 +91,8 @@ class DockerConfig:
             else:
                 entry["auth"] = _encode(credential.username, credential.password)
             auths[server_key(host)] = entry
+            if auths == before:
+                return Stored(self.path, known=True)
             self._write(document)
             return Stored(self.path)
 

@@ -17,13 +17,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TOKEN_USER: Final = "<token>"  # noqa: S105 - the user name that marks an identity token
 _NOT_FOUND: Final = "credentials not found in native keychain"
 _TIMEOUT: Final = 60.0
+_DOING: Final = {"get": "getting", "store": "storing", "erase": "erasing"}
 
 
 class HelperFailed(Unavailable):
-    """A credential helper is missing, hangs, fails or answers nonsense."""
+    """A credential helper is missing, hangs, fails or answers nonsense; in Docker's words, which people look up.
 
-    def __init__(self, program: str, problem: str) -> None:
-        super().__init__(f"error getting credentials - {program}: {problem}")
+    Attributes:
+        program: the helper.
+    """
+
+    def __init__(self, doing: str, program: str, problem: str, output: str = "") -> None:
+        super().__init__(f"error {doing} credentials - err: {problem}, out: `{output.strip()[:500]}`")
         self.program = program
 
 
@@ -53,14 +58,14 @@ class CredentialHelper:
         if status != 0:
             if _NOT_FOUND in output:
                 return None
-            raise HelperFailed(self.program, output.strip()[:500] or f"exit status {status}")
+            raise HelperFailed("getting", self.program, f"exit status {status}", output)
         try:
             answer: Any = json.loads(output)
             username, secret = answer["Username"], answer["Secret"]
         except (ValueError, KeyError, TypeError):
-            raise HelperFailed(self.program, "its answer is no credential") from None
+            raise HelperFailed("getting", self.program, f"{self.program} answers no credential") from None
         if not isinstance(username, str) or not isinstance(secret, str):
-            raise HelperFailed(self.program, "its answer is no credential")
+            raise HelperFailed("getting", self.program, f"{self.program} answers no credential")
         if username == _TOKEN_USER:
             return Credential(identity_token=secret)
         credential = Credential(username, secret)
@@ -76,19 +81,20 @@ class CredentialHelper:
         }
         status, output = self._run("store", json.dumps(entry))
         if status != 0:
-            raise HelperFailed(self.program, output.strip()[:500] or f"exit status {status}")
+            raise HelperFailed("storing", self.program, f"exit status {status}", output)
 
     def erase(self, server: str) -> bool:
         """Forget a server; False when the helper did not know it."""
         status, output = self._run("erase", server)
         if status != 0 and _NOT_FOUND not in output:
-            raise HelperFailed(self.program, output.strip()[:500] or f"exit status {status}")
+            raise HelperFailed("erasing", self.program, f"exit status {status}", output)
         return status == 0
 
     def _run(self, verb: str, given: str) -> tuple[int, str]:
+        doing = _DOING[verb]
         path = shutil.which(self.program, path=self.environment.get("PATH", ""))
         if path is None:
-            raise HelperFailed(self.program, "executable file not found in $PATH")
+            raise HelperFailed(doing, self.program, f'exec: "{self.program}": executable file not found in $PATH')
         try:
             done = subprocess.run(
                 [path, verb],
@@ -100,7 +106,7 @@ class CredentialHelper:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise HelperFailed(self.program, f"no answer within {_TIMEOUT:.0f} seconds") from None
+            raise HelperFailed(doing, self.program, f"{path} did not end within {_TIMEOUT:.0f} seconds") from None
         except OSError as error:
-            raise HelperFailed(self.program, error.strerror or str(error)) from None
+            raise HelperFailed(doing, self.program, f"{path}: {error.strerror or error}") from None
         return done.returncode, done.stdout[: 64 << 10].decode(errors="replace")
