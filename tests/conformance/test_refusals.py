@@ -32,7 +32,13 @@ class Case(NamedTuple):
 
 EXCERPT = 9  # docker quotes the step and the lines around it before its one line
 CASES = [
-    Case("wrong password", ("login", "-u", "me", "-p", "wrong", "{guarded}"), 1, "login attempt to .* failed with status: 401 Unauthorized", hints=1),
+    Case(
+        "wrong password",
+        ("login", "-u", "me", "-p", "wrong", "{guarded}"),
+        1,
+        "login attempt to .* failed with status: 401 Unauthorized",
+        hints=1,
+    ),
     Case("pull without password", ("pull", "{guarded}/a:1"), 1, "no basic auth credentials", hints=1),
     Case("dead registry", ("pull", "{dead}/a:1"), 1, "connection refused"),
     Case("push to a dead registry", ("push", "{dead}/a:1"), 1, "connection refused", hints=1),
