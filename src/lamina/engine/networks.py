@@ -54,10 +54,15 @@ class Networks:
         self._engine = engine
 
     def all(self) -> list[ListedNetwork]:
-        """Every network, by name; the default bridge is listed before it is first used, and then made."""
+        """Every network, by name; the default bridge is listed before it is first used, and then made.
+
+        Users who can make none, and so run nothing, have those that are no bridges.
+        """
+        from lamina.runtime import privilege
+
         bridges = self._engine.bridges
         known = {network.name: network for network in bridges.all()}
-        if DEFAULT_NETWORK not in known:
+        if DEFAULT_NETWORK not in known and privilege.held():
             known[DEFAULT_NETWORK] = bridges.get(DEFAULT_NETWORK)
         times = self._times()
         found = [

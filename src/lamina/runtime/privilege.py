@@ -19,11 +19,16 @@ class NoPrivilege(Denied):
         )
 
 
+def held() -> bool:
+    """Whether this process may make networks and containers."""
+    return os.geteuid() == 0
+
+
 def require() -> None:
     """Refuses before anything is touched, so that nothing half-made has to be taken back.
 
     Raises:
         NoPrivilege: this is neither root nor a user namespace's root.
     """
-    if os.geteuid() != 0:
+    if not held():
         raise NoPrivilege
