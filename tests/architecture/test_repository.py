@@ -86,7 +86,11 @@ def test_links_between_pages_lead_somewhere():
 
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "docs/glossary.md"])
 def test_the_last_column_of_a_page_s_tables_names_modules_that_are_there(page):
-    cells = [line.rstrip("|\n ").rpartition("|")[2] for line in (PROJECT / page).read_text().splitlines() if line.startswith("|")]
+    cells = [
+        line.rstrip("|\n ").rpartition("|")[2]
+        for line in (PROJECT / page).read_text().splitlines()
+        if line.startswith("|")
+    ]
     named = {name for cell in cells for name in re.findall(r"`([a-z_]+(?:/[a-z_]*)*)`", cell)}
     assert len(named) > 5
     there = {

@@ -257,6 +257,7 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path, share):  # F3, F2
     tree.mkdir()
     command = [sys.executable, "-c", STARTED, str(tree), str(blob), str(int(size * share)), str(size)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
         pid = int(parent.stdout.readline())
         try:
             worker = os.pidfd_open(pid)
@@ -272,8 +273,8 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path, share):  # F3, F2
 
 
 def test_a_process_that_does_nothing_is_given_up(tmp_path):  # F24
-    options = {"userxattr": False, "patience": 0.3}
-    with ApplyWorker(str(tmp_path), WhiteoutMode.REMOVE, Limits(), lambda: None, **options) as worker:
+    where = (str(tmp_path), WhiteoutMode.REMOVE, Limits(), lambda: None)
+    with ApplyWorker(*where, userxattr=False, patience=0.3) as worker:
         pid = worker.pid
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(WorkerStuck, match=r"has done nothing for 0\.3 seconds"):
@@ -287,8 +288,8 @@ def test_a_process_that_does_nothing_is_given_up(tmp_path):  # F24
 def test_a_process_that_waits_for_a_slow_source_is_not_given_up(tmp_path):
     """The legitimate twin: what the parent waits for elsewhere does not count against the process."""
     blob = gzip.compress(TAR, mtime=0)
-    options = {"userxattr": False, "patience": 0.0}
-    with ApplyWorker(str(tmp_path), WhiteoutMode.REMOVE, Limits(), lambda: None, **options) as worker:
+    where = (str(tmp_path), WhiteoutMode.REMOVE, Limits(), lambda: None)
+    with ApplyWorker(*where, userxattr=False, patience=0.0) as worker:
         for byte in range(0, len(blob), 20_000):
             worker.write(blob[byte : byte + 20_000])
         worker.end()
