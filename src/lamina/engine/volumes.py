@@ -48,8 +48,8 @@ class Volumes:
         """Makes a volume; one that exists already is returned as it is. "" makes one with a name of 64 hex digits.
 
         Raises:
-            Invalid: not a name for a volume.
-            Unsupported: another driver than `local`, or options for it.
+            Invalid: not a name for a volume, or options that make no sense.
+            Unsupported: another driver than `local`.
         """
         return self._volumes.create(name, labels=labels, driver=driver, options=options)
 

@@ -46,6 +46,25 @@ _PROPAGATION: Final = {
 }
 
 
+#: Options of mount(8) that are flags of mount(2), and those that take one back or mean nothing to the kernel.
+_FLAGS: Final = {
+    "ro": syscalls.MS_RDONLY,
+    "nosuid": syscalls.MS_NOSUID,
+    "nodev": syscalls.MS_NODEV,
+    "noexec": syscalls.MS_NOEXEC,
+    "sync": syscalls.MS_SYNCHRONOUS,
+    "noatime": syscalls.MS_NOATIME,
+    "nodiratime": syscalls.MS_NODIRATIME,
+    "relatime": syscalls.MS_RELATIME,
+    "strictatime": syscalls.MS_STRICTATIME,
+    "bind": syscalls.MS_BIND,
+    "rbind": syscalls.MS_BIND | syscalls.MS_REC,
+}
+_NO_FLAGS: Final = frozenset(
+    {"defaults", "rw", "suid", "dev", "exec", "async", "atime", "diratime", "_netdev", "nofail"}
+)
+
+
 class BadMount(Invalid):
     """A mount value that must not reach the kernel (threat 22: option injection).
 
@@ -317,6 +336,52 @@ class Tmpfs:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSystem:
+    """Any file system, by the words of mount(8).
+
+    Attributes:
+        source: device, `host:/path`, or a word that the type ignores.
+        target: where it appears.
+        type: as in /proc/filesystems; `none` with the option `bind` for a bind.
+        options: as after `-o`; those that are flags of mount(2) become flags, the others go to the file system.
+    """
+
+    source: str
+    target: str
+    type: str
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _checked(self.target)
+        for text in (self.source, self.type, *self.options):
+            if "\0" in text or "\n" in text:
+                raise BadMount(f"mount option {text!r} has a control character", text)
+
+    def describe(self) -> str:
+        """The mount(8) command line."""
+        options = f"-o {','.join(self.options)} " if self.options else ""
+        return f"mount -t {self.type} {options}{self.source} {self.target}"
+
+    def execute(self) -> None:
+        """Mounts it.
+
+        Raises:
+            lamina.linux.syscalls.SyscallFailed: the kernel said no.
+        """
+        flags, data = 0, []
+        for option in self.options:
+            if option in _FLAGS:
+                flags |= _FLAGS[option]
+            elif option.startswith("no") and option[2:] in _FLAGS:
+                flags &= ~_FLAGS[option[2:]]
+            elif option not in _NO_FLAGS:
+                data.append(option)
+        syscalls.mount(self.source, self.target, self.type, flags, ",".join(data) or None)
+        if flags & syscalls.MS_BIND and flags & syscalls.MS_RDONLY:
+            RemountReadOnly(self.target).execute()  # the call that binds ignores every other flag
+
+
+@dataclass(frozen=True, slots=True)
 class Unmount:
     """Takes the topmost mount at a place away.
 
@@ -361,7 +426,7 @@ def execute_all(mounts: Iterable[Mount]) -> None:
     try:
         for mount in mounts:
             mount.execute()
-            if isinstance(mount, Overlay | Bind | Tmpfs):
+            if isinstance(mount, Overlay | Bind | Tmpfs | FileSystem):
                 done.append(mount.target)
     except BaseException:
         for target in reversed(done):

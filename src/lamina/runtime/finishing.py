@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from lamina.errors import LaminaError
 from lamina.runtime import cgroups as control_groups
-from lamina.runtime import conmon, oci, process, rootfs, rootfs_mount
+from lamina.runtime import conmon, oci, process, rootfs, rootfs_mount, volume_driver
 from lamina.runtime.bundle import CGROUP_PARENT
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.network.bridge import Endpoint, Networks
@@ -43,6 +43,9 @@ def teardown(
         if not options.auto_remove:
             _remove_stubs(record, directory)
         rootfs_mount.unmount(record.rootfs)
+    for doc in record.mounts:
+        if doc["type"] == "volume":
+            volume_driver.release(os.path.dirname(doc["path"]), record.id)
     if last:
         _kill_stamped(record.state.conmon)
     remove(directory)

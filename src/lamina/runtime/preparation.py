@@ -98,6 +98,7 @@ def oci_mounts(record: ContainerRecord, root: str, volumes: Volumes) -> list[Oci
 
     Raises:
         InvalidMount: a subpath that is not there.
+        VolumeNotMounted: the kernel refuses what a volume stands for.
     """
     result = []
     for doc in record.mounts:
@@ -119,6 +120,7 @@ def oci_mounts(record: ContainerRecord, root: str, volumes: Volumes) -> list[Oci
             result.append(OciMount(mount.target, "tmpfs", "tmpfs", tuple(options)))
             continue
         if mount.type == "volume":
+            volumes.acquire(mount.source, record.id)
             if not mount.nocopy and not mount.readonly and not mount.subpath:
                 volumes.seed(mount.source, root, mount.target)
             source = _inside(doc["path"], mount.subpath)

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from lamina.errors import Conflict, Invalid, NotFound, Unsupported
-from lamina.runtime import rootfs
-from lamina.runtime.mount_spec import valid_volume_name
+from lamina.runtime import rootfs, volume_driver
+from lamina.runtime.mount_spec import valid_volume_name, why_not_a_name
 from lamina.store.db import Database
 from lamina.values import dataclass
 
@@ -95,22 +95,19 @@ class Volumes:
             name: "" makes an anonymous one with a 64-hex name.
             labels: the user's.
             driver: only `local` exists.
-            options: of the driver; `local` takes none here.
+            options: of the driver: `type`, `device` and `o`, as for mount(8).
 
         Raises:
-            Invalid: not a name for a volume.
-            Unsupported: another driver, or driver options.
+            Invalid: not a name for a volume, or options that make no sense.
+            Unsupported: another driver.
         """
-        if driver not in {"", "local"}:
-            raise Unsupported(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
-        if options:
-            raise Unsupported(f"driver options of volumes are not supported: {', '.join(options)}")
-        if name and not valid_volume_name(name):
-            raise Invalid(
-                f'create {name}: "{name}" includes invalid characters for a local volume name, '
-                'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed'
-            )
         chosen = name or os.urandom(32).hex()
+        if driver not in {"", "local"}:
+            raise Unsupported(f'create {chosen}: error looking up volume plugin {driver}: plugin "{driver}" not found')
+        if name and not valid_volume_name(name):
+            raise Invalid(f"create {name}: {why_not_a_name(name)}")
+        if options:
+            volume_driver.check(chosen, options)
         doc = {"labels": dict(labels or {}), "anonymous": not name, "options": dict(options or {})}
         with self._database.write() as connection:
             connection.execute(
@@ -121,6 +118,16 @@ class Volumes:
         os.makedirs(self._data(chosen), mode=0o755, exist_ok=True)
         os.chmod(self._directory, 0o711)
         return self.get(chosen)
+
+    def acquire(self, name: str, holder: str) -> None:
+        """Has what a volume stands for mounted, for the container `holder`; most volumes are plain directories.
+
+        Raises:
+            VolumeNotMounted: the kernel refuses.
+        """
+        options = self.get(name).options
+        if options:
+            volume_driver.acquire(os.path.join(self._directory, name), options, holder)
 
     def get(self, name: str) -> Volume:
         """A volume by name.
@@ -162,6 +169,7 @@ class Volumes:
             if force:
                 return
             raise
+        volume_driver.abandon(os.path.join(self._directory, name))
         with suppress(FileNotFoundError):
             import shutil
 
@@ -188,6 +196,8 @@ class Volumes:
         if os.listdir(data) and not os.path.isdir(ready):
             return False
         with rootfs.opened(root) as root_fd, _locked(os.path.dirname(data)):
+            if self.get(name).options and volume_driver.is_mounted(os.path.dirname(data)):
+                return _copy_into(root_fd, target, data)  # nothing can be moved in from beside it
             if not os.path.isdir(ready) and (os.listdir(data) or not _copy_aside(root_fd, target, ready)):
                 return False
             _move_in(ready, data)
@@ -209,6 +219,21 @@ def _locked(directory: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _copy_into(root_fd: int, target: str, data: str) -> bool:
+    """Copies a directory of the image into `data`; False for no directory."""
+    try:
+        source = rootfs.open_path(root_fd, target, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    destination = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _copy_directory(source, destination, {})
+    finally:
+        os.close(source)
+        os.close(destination)
+    return True
 
 
 def _copy_aside(root_fd: int, target: str, ready: str) -> bool:
