@@ -32,11 +32,15 @@ from lamina.testing.registry_client import Client, digest_of
 DATA = random.Random(54).randbytes(3 * MIB)
 
 
-def send_part(address: str, location: str, data: bytes, announced: int) -> socket.socket:
-    """Begin a PATCH that announces more than it sends; the connection stays open."""
+def send_part(address: str, location: str, data: bytes, announced: int, start: int = 0) -> socket.socket:
+    """Begin a PATCH at `start` that announces more than it sends; the connection stays open.
+
+    It says where it goes: a server may read it only after the client has come back to resume, and would append it then.
+    """
     host, port = address.split(":")
     connection = socket.create_connection((host, int(port)), timeout=30)
-    connection.sendall(f"PATCH {location} HTTP/1.1\r\nHost: h\r\nContent-Length: {announced}\r\n\r\n".encode())
+    place = f"Content-Range: {start}-{start + announced - 1}\r\nContent-Length: {announced}\r\n"
+    connection.sendall(f"PATCH {location} HTTP/1.1\r\nHost: h\r\n{place}\r\n".encode())
     connection.sendall(data)
     return connection
 
@@ -80,7 +84,7 @@ def test_an_upload_is_resumed_at_a_server_that_was_started_later(tmp_path: Path,
         client = Client(address)
         location = client.begin("a")
         assert client.request("PATCH", location, DATA[:MIB]).status == 202
-        with send_part(address, location, DATA[MIB : 2 * MIB], 2 * MIB):
+        with send_part(address, location, DATA[MIB : 2 * MIB], 2 * MIB, start=MIB):
             process.send_signal(death)
             assert process.wait(30) == (0 if death is signal.SIGTERM else -signal.SIGKILL)
     with registry_process(str(tmp_path)) as (address, _):
