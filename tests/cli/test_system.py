@@ -11,6 +11,7 @@ import pytest
 from lamina.image.copy import copy
 from lamina.spec.reference import Reference
 from lamina.store.store import Store
+from lamina.testing import leftovers
 from lamina.testing.commandline import CommandLine
 from lamina.testing.images import random_image, tar_of
 from lamina.transports.local.sink import LocalSink
@@ -186,6 +187,17 @@ def test_inspect_finds_images_and_complains_about_nothing(lamina: CommandLine): 
     assert lamina("inspect", "nope").out == "[]\n"
     assert "No such image: nope:latest" in lamina("inspect", "--type", "image", "nope").err
     assert lamina("inspect", "--type", "planet", "x").err.startswith('unknown type: "planet"')
+    assert leftovers.left_by(str(lamina.folder)) == []  # who looks for something makes no bridge
+
+
+@pytest.mark.root
+def test_a_look_at_the_default_network_makes_it(lamina: CommandLine):  # C43
+    try:
+        assert lamina.ok("network", "inspect", "-f", "{{.Driver}}", "bridge") == "bridge\n"
+        assert [line.split()[0] for line in leftovers.left_by(str(lamina.folder))] == ["bridge"]
+    finally:
+        leftovers.sweep(str(lamina.folder), ["bridge"])
+    assert leftovers.left_by(str(lamina.folder)) == []
 
 
 def test_df_has_docker_s_four_rows_and_the_whole_disk_on_request(lamina: CommandLine):  # C38, A1

@@ -58,11 +58,14 @@ class Networks:
 
         Users who can make none, and so run nothing, have those that are no bridges.
         """
+        return self._all(with_default=True)
+
+    def _all(self, *, with_default: bool) -> list[ListedNetwork]:
         from lamina.runtime import privilege
 
         bridges = self._engine.bridges
         known = {network.name: network for network in bridges.all()}
-        if DEFAULT_NETWORK not in known and privilege.held():
+        if with_default and DEFAULT_NETWORK not in known and privilege.held():
             known[DEFAULT_NETWORK] = bridges.get(DEFAULT_NETWORK)
         times = self._times()
         found = [
@@ -107,7 +110,8 @@ class Networks:
             NoSuchNetwork: none fits.
             Invalid: several ids start like that.
         """
-        every = self.all()
+        # Whoever looks for something else gets no bridge: its id is not known to anyone before it is made.
+        every = self._all(with_default=name == DEFAULT_NETWORK)
         named = [each for each in every if name in {each.name, each.id}]
         matches = named or [each for each in every if name and each.id.startswith(name)]
         if len(matches) > 1:
