@@ -13,14 +13,17 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
+from lamina.errors import Unavailable
 from lamina.registry.config import RegistryConfig
 from lamina.registry.errors import BlobTooLarge, DigestMismatch, UploadUnknown
 from lamina.registry.metadata.protocol import Metadata, UploadRecord
 from lamina.registry.names import Repository
 from lamina.spec.digest import Digest, Hasher
 from lamina.store.backends.driver import ByteDriver, Upload, UploadBusy
+from lamina.store.files import StoreFull
 from lamina.values import dataclass
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -91,7 +94,7 @@ class Uploads:
         for record in self._metadata.uploads(idle_since=idle_since, limit=_SWEEP_BATCH):
             try:
                 self.cancel(record.repository, record.id)
-            except (UploadBusy, UploadUnknown):
+            except (UploadBusy, UploadUnknown, StoreFull):
                 continue
             removed += 1
         self._sweep_leftovers()
@@ -125,7 +128,9 @@ class Uploads:
         if hasher is not None:
             self._hashes.keep(record.id, hasher, offset)
         if changed:
-            self._metadata.touch_upload(record.id, self._clock())
+            # The bytes are there: a full disk that cannot note the time must not make the client send them again.
+            with suppress(StoreFull, Unavailable):
+                self._metadata.touch_upload(record.id, self._clock())
 
     def finished(self, record: UploadRecord, digest: Digest, size: int) -> None:
         """A writer's bytes are a blob now."""
@@ -203,9 +208,16 @@ class UploadWriter:
         """End the session and free its bytes."""
         if self._open:
             self._open = False
-            # The row first: while the lock is held nobody can take the name up again.
-            if not self._record.id.startswith(_SINGLE):
-                self._uploads.forget(self._record)
+            try:
+                if not self._record.id.startswith(_SINGLE):
+                    # The bytes before the row: a full disk gets room to note the end of the session (F6).
+                    if self._upload.offset:
+                        self._upload.restart()
+                    # The row before the name: while the lock is held nobody can take the name up again.
+                    self._uploads.forget(self._record)
+            except BaseException:
+                self._upload.close()
+                raise
             self._upload.cancel()
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ TABLE: Final[tuple[tuple[type[LaminaError], Code, int], ...]] = (
     (errors.ManifestTooLarge, Code.MANIFEST_INVALID, 413),
     (errors.BlobTooLarge, Code.BLOB_UPLOAD_INVALID, 413),
     (errors.SlowClient, Code.BLOB_UPLOAD_INVALID, 408),
-    (StoreFull, Code.UNAVAILABLE, 503),
+    (StoreFull, Code.UNAVAILABLE, 507),
     (kinds.NotFound, Code.NAME_UNKNOWN, 404),
     (kinds.AlreadyExists, Code.UNSUPPORTED, 409),
     (kinds.Invalid, Code.NAME_INVALID, 400),
@@ -54,6 +54,9 @@ TABLE: Final[tuple[tuple[type[LaminaError], Code, int], ...]] = (
     (LaminaError, Code.UNKNOWN, 500),
 )
 
+#: What a client may know of a server's trouble. 507 (RFC 4918, section 11.5), not 503: no client waits for it to pass.
+_OUTSIDE: Final = {507: "no space left on the registry"}
+
 
 def answer_for(error: LaminaError) -> tuple[Code, int]:
     """The code and the status of an error."""
@@ -63,7 +66,7 @@ def answer_for(error: LaminaError) -> tuple[Code, int]:
 def error_response(error: LaminaError) -> web.Response:
     """The answer to a request that failed on purpose. Server faults say nothing of the inside."""
     code, status = answer_for(error)
-    message = error.message if status < 500 else code.description
+    message = error.message if status < 500 else _OUTSIDE.get(status, code.description)
     response = failure(code, message, status=status, detail=_detail(error))
     match error:
         case errors.UploadOutOfOrder():

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection, Row
 from lamina.registry.errors import ManifestBlobUnknown, SizeMismatch, TooManyUploads
 from lamina.registry.metadata import schema as t
 from lamina.registry.metadata.connect import open_engine
+from lamina.registry.metadata.failures import raise_typed
 from lamina.registry.metadata.protocol import ManifestRecord, References, UploadRecord
 from lamina.registry.names import Repository, Tag
 from lamina.spec.digest import Digest
@@ -31,10 +32,14 @@ _BATCH: Final = 500
 
 
 class SqlMetadata:
-    """`Metadata` over one database URL, for example `sqlite:////data/registry.db`."""
+    """`Metadata` over one database URL, for example `sqlite:////data/registry.db`.
+
+    Every method raises StoreFull or MetadataUnavailable when the disk, or the database, refuses.
+    """
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
+        self._place = self._engine.url.database or self._engine.url.render_as_string()
         self._watch = _Watch(self._engine.url.database) if self._engine.dialect.name == "sqlite" else None
         self._insert: Any = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
 
@@ -50,13 +55,19 @@ class SqlMetadata:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with self._engine.connect() as connection:
-            yield connection
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            raise_typed(self._place, error)
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with self._engine.connect().execution_options(lamina_write=True) as connection, connection.begin():
-            yield connection
+        try:
+            with self._engine.connect().execution_options(lamina_write=True) as connection, connection.begin():
+                yield connection
+        except sa.exc.DBAPIError as error:
+            raise_typed(self._place, error)
 
     # -- repositories
 

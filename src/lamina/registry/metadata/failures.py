@@ -1,0 +1,55 @@
+"""What a database says when the disk or the server behind it refuses, as errors of ours (F6, F7)."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final, NoReturn
+
+import sqlalchemy as sa
+
+from lamina.errors import Unavailable
+from lamina.store.files import StoreFull
+
+#: SQLSTATE of PostgreSQL, appendix A: disk_full.
+_DISK_FULL: Final = "53100"
+#: SQLITE_ERROR is wrong SQL and SQLITE_CORRUPT a damaged file: neither passes by waiting.
+_PASSING: Final = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+)
+
+
+class MetadataUnavailable(Unavailable):
+    """The metadata can be neither read nor changed right now.
+
+    Attributes:
+        place: the database, without its password.
+        reason: its words.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"cannot use the registry's database {place}: {reason}")
+        self.place, self.reason = place, reason
+
+
+def raise_typed(place: str, error: sa.exc.DBAPIError) -> NoReturn:
+    """Turn what a driver raised into an error with a kind.
+
+    Raises:
+        StoreFull: no space, or no quota, for the change.
+        MetadataUnavailable: locked for too long, I/O error, connection lost.
+        sqlalchemy.exc.DBAPIError: `error` itself, when it is none of these.
+    """
+    cause = error.orig
+    reason = str(cause)
+    if isinstance(cause, sqlite3.Error):
+        # The primary result code is the low byte of the extended one.
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise StoreFull(place, reason) from error
+        if code in _PASSING:
+            raise MetadataUnavailable(place, reason) from error
+    elif getattr(cause, "sqlstate", None) == _DISK_FULL:
+        raise StoreFull(place, reason) from error
+    elif isinstance(error, sa.exc.OperationalError) or error.connection_invalidated:
+        raise MetadataUnavailable(place, reason) from error
+    raise error
