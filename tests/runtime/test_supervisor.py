@@ -17,7 +17,7 @@ import pytest
 
 from lamina.errors import Invalid
 from lamina.linux import inotify, mounts
-from lamina.runtime import attach, locks, oci, process, reviving, rootfs, signals
+from lamina.runtime import attach, locks, oci, process, recovery, reviving, rootfs, signals, users
 from lamina.runtime.config import ContainerOptions, RestartName, RestartPolicy
 from lamina.runtime.mount_spec import InvalidMount, parse_mount, parse_tmpfs, parse_volume
 from lamina.runtime.state import AmbiguousContainer, NameTaken, NoSuchContainer, WrongState
@@ -60,6 +60,15 @@ def test_input_is_passed_on_and_closed(store):
     data = b"".join(b"line %d\n" % number for number in range(50_000))
     done = store.run("cat", stdin=data, network="none")
     assert (done.code, done.out) == (0, data.decode())
+
+
+def test_a_start_that_fails_before_its_gate_opens_leaves_no_process(store):
+    container_id = store.create("true", user="nobody-here", network="none")
+    with pytest.raises(users.NoSuchUser):
+        store.supervisor.start(container_id)
+    assert list(recovery.watchers(container_id)) == []
+    assert not os.path.exists(store.paths.run(container_id))
+    assert mounts.mount_points(store.supervisor.find(container_id).rootfs["target"]) == []
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def drop(store: Store, record: ContainerRecord) -> None:
 
     if not record.snapshot_key:
         return
-    with store.db.write() as connection:
+    with store.db.write(durable=not record.throwaway) as connection:
         # One step: from here on the layer is the collector's, should this process die.
         connection.execute("UPDATE containers SET snapshot_key = NULL WHERE id = ?", (record.id,))
         found = rows.row_of(connection, record.snapshot_key)

@@ -99,17 +99,12 @@ def oom_killed(directory: str) -> bool:
     return os.path.exists(os.path.join(directory, "oom"))
 
 
-# Run in the runtime's place when someone wants to see the container's first output: says that the attach socket is
-# there, waits for the word to go on, and becomes the runtime. If we die meanwhile, the wait ends and nothing starts.
-_GATE: Final = 'echo >"$0" && read -r _ <"$1" && shift && exec "$@"'
-
-
 def command(launch: Launch, gate: tuple[int, int] | None = None, *, attach: bool = False) -> list[str]:
     """The command line of conmon.
 
     Args:
         launch: what to start.
-        gate: descriptors to write to and read from before the runtime starts, or None.
+        gate: as for `Runtime.argv`, or None.
         attach: for a process in a running container, conmon has a gate of its own.
 
     Raises:
@@ -119,9 +114,7 @@ def command(launch: Launch, gate: tuple[int, int] | None = None, *, attach: bool
     if path is None:
         raise NoConmon
     runtime = launch.runtime
-    real = runtime.argv()
-    if gate is not None:
-        real = ["/bin/sh", "-c", _GATE, *(f"/proc/self/fd/{fd}" for fd in gate), *real]
+    real = runtime.argv(gate=gate)
     argv = [
         path, "--api-version", "1", "--cid", launch.container_id, "--cuuid", launch.container_id,
         "--name", launch.container_id, "--runtime", real[0], "--bundle", launch.directory,
@@ -157,10 +150,11 @@ def command(launch: Launch, gate: tuple[int, int] | None = None, *, attach: bool
     return argv
 
 
-def start(
-    launch: Launch, *, attach: bool = False, hold: Sequence[int] = (), seconds: float = START_SECONDS
-) -> tuple[int, socket.socket | None]:
-    """Starts a container under conmon, or a process in a running one.
+class Starting:
+    """A conmon that comes up, as a context: what it is to watch starts with `go`, and not at all if that never comes.
+
+    The mounts that the container is to see have to be there by then, since the runtime may get a mount namespace of
+    its own; the bundle need not.
 
     Args:
         launch: what to start.
@@ -168,55 +162,94 @@ def start(
         hold: descriptors that conmon keeps open until the container ends (bound ports).
         seconds: deadline for conmon and the runtime together.
 
-    Returns:
-        The pid of the started process on the host, and the attach socket when asked for.
-
     Raises:
-        CommandNotFound, CommandNotExecutable, StartRefused: the runtime's refusal.
         NoConmon: not installed.
-        ConmonFailed: conmon itself failed.
-        RuntimeTimeout: nothing happened in time; conmon was killed.
     """
-    deadline = time.monotonic() + seconds
-    gated = attach and not launch.exec_spec
-    with _Pipes() as pipes:
-        argv = command(launch, (pipes.ready_write, pipes.go_read) if gated else None, attach=attach)
-        # For a process in a running container conmon announces the socket, and waits, by itself.
-        child = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=oci.CLEAN_ENV
-            | {
-                "_OCI_SYNCPIPE": str(pipes.sync_write),
-                "_OCI_ATTACHPIPE": str(pipes.ready_write),
-                **({"_OCI_STARTPIPE": str(pipes.go_read)} if launch.exec_spec else {}),
-            },
-            cwd="/",
-            pass_fds=[pipes.sync_write, pipes.ready_write, pipes.go_read, *hold],
-            start_new_session=True,
-        )
+
+    def __init__(
+        self, launch: Launch, *, attach: bool = False, hold: Sequence[int] = (), seconds: float = START_SECONDS
+    ) -> None:
+        self._launch, self._attach, self._seconds = launch, attach, seconds
+        self._deadline = time.monotonic() + seconds
+        self._gone = False
+        self._pipes = pipes = _Pipes()
+        try:
+            # For a process in a running container conmon announces the socket, and waits, by itself.
+            gate = None if launch.exec_spec else (pipes.ready_write, pipes.go_read)
+            self._child = subprocess.Popen(
+                command(launch, gate, attach=attach),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=oci.CLEAN_ENV
+                | {
+                    "_OCI_SYNCPIPE": str(pipes.sync_write),
+                    "_OCI_ATTACHPIPE": str(pipes.ready_write),
+                    **({"_OCI_STARTPIPE": str(pipes.go_read)} if launch.exec_spec else {}),
+                },
+                cwd="/",
+                pass_fds=[pipes.sync_write, pipes.ready_write, pipes.go_read, *hold],
+                start_new_session=True,
+            )
+        except BaseException:
+            pipes.close()
+            raise
         pipes.close_theirs()
+
+    def __enter__(self) -> Starting:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        try:
+            if not self._gone:
+                self._call_off()
+        finally:
+            self._pipes.close()
+
+    def go(self) -> tuple[int, socket.socket | None]:
+        """Lets it start.
+
+        Returns:
+            The pid of the started process on the host, and the attach socket when asked for.
+
+        Raises:
+            CommandNotFound, CommandNotExecutable, StartRefused: the runtime's refusal.
+            ConmonFailed: conmon itself failed.
+            RuntimeTimeout: nothing happened in time; conmon was killed.
+        """
+        pipes, deadline = self._pipes, self._deadline
         connection: socket.socket | None = None
         try:
-            if launch.exec_spec:
+            if self._launch.exec_spec:
                 os.write(pipes.go_write, b"\n")
-            if attach and _line(pipes.ready_read, deadline):
-                connection = connect(launch.directory)
+            if self._attach and _line(pipes.ready_read, deadline):
+                connection = connect(self._launch.directory)
+            self._gone = True
+            if connection is not None or not self._attach:
                 os.write(pipes.go_write, b"\n")
             said = _line(pipes.sync_read, deadline)
-            oci.wait_for(child, max(0.1, deadline - time.monotonic()))
-            return _judge(said, launch), connection
+            oci.wait_for(self._child, max(0.1, deadline - time.monotonic()))
+            return _judge(said, self._launch), connection
         except BaseException as error:
             if connection is not None:
                 connection.close()
             if isinstance(error, TimeoutError | subprocess.TimeoutExpired):
-                _kill(launch.directory)
-                child.kill()
-                child.wait()
-                raise oci.RuntimeTimeout("conmon", seconds) from None
+                self._gone = True
+                _kill(self._launch.directory)
+                self._child.kill()
+                self._child.wait()
+                raise oci.RuntimeTimeout("conmon", self._seconds) from None
             raise
+
+    def _call_off(self) -> None:
+        """Ends conmon before its gate closes, which it would take for a container that failed."""
+        try:
+            # It notes the pid of its second half before its first one ends.
+            oci.wait_for(self._child, max(0.1, self._deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        _kill(self._launch.directory)
 
 
 class _Pipes:
@@ -230,12 +263,11 @@ class _Pipes:
             self.sync_read, self.sync_write, self.ready_read, self.ready_write, self.go_read, self.go_write,
         }  # fmt: skip
 
-    def __enter__(self) -> _Pipes:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
+    def close(self) -> None:
+        """Closes what is still open."""
         for fd in self._open:
             os.close(fd)
+        self._open.clear()
 
     def close_theirs(self) -> None:
         """Closes the ends that the child has now."""

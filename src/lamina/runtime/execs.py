@@ -147,7 +147,8 @@ class Execs:
                 stdin_once=True,
                 exec_spec=path,
             )
-            pid, connection = conmon.start(launch, attach=attach)
+            with conmon.Starting(launch, attach=attach) as starting:
+                pid, connection = starting.go()
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise

@@ -126,16 +126,31 @@ class Runtime:
     root: str
     hidden: tuple[str, ...] = ()
 
-    def argv(self, *arguments: str) -> list[str]:
-        """A command line, with lamina's own state directory."""
+    def argv(self, *arguments: str, gate: tuple[int, int] | None = None) -> list[str]:
+        """A command line, with lamina's own state directory.
+
+        Args:
+            arguments: the runtime's.
+            gate: two descriptors of the process that runs it. It writes a line to the first as soon as it is there,
+                and becomes the runtime when the second gives a line; if that one ends instead, nothing starts.
+        """
         words = [self.path, "--root", self.root, *arguments]
-        if not self.hidden:
+        if not self.hidden and gate is None:
             return words
-        gone = " ".join(_quoted(point) for point in self.hidden)
-        # A point that someone unmounted meanwhile is gone too; if hiding fails, the runtime itself says what it minds.
-        script = f'umount -l {gone} 2>/dev/null; exec "$0" "$@"'
-        unshare = find_program("unshare") or "unshare"
-        return [unshare, "--mount", "--propagation", "slave", _SHELL, "-c", script, *words]
+        ready, go = (f"/proc/self/fd/{fd}" for fd in gate) if gate else ("", "")
+        steps = ['exec "$0" "$@"']
+        if gate:
+            steps.insert(0, f"read -r _ <{go} || exit 1")
+        if self.hidden:
+            gone = " ".join(_quoted(point) for point in self.hidden)
+            # One that someone unmounted meanwhile is gone too; if hiding fails, the runtime itself says what it minds.
+            steps.insert(0, f"umount -l {gone} 2>/dev/null")
+        if gate:
+            steps.insert(0, f"echo >{ready} || exit 1")
+        shell = [_SHELL, "-c", "; ".join(steps), *words]
+        if not self.hidden:
+            return shell
+        return [find_program("unshare") or "unshare", "--mount", "--propagation", "slave", *shell]
 
     def hiding(self, points: Sequence[str]) -> Runtime:
         """The same runtime, which does not see these mount points either; one without a namespace stays as it is."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from ipaddress import IPv4Address
+from typing import Any
 
 from lamina.errors import LaminaError
 from lamina.runtime import (
@@ -24,7 +25,7 @@ from lamina.runtime import (
     seccomp_cache,
 )
 from lamina.runtime import host as host_module
-from lamina.runtime.bundle import mount_targets, oci_spec
+from lamina.runtime.bundle import ContainerSpec, OciMount, mount_targets, oci_spec
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.host import HostFacts
 from lamina.runtime.mount_spec import parse_size
@@ -95,20 +96,7 @@ class Starter:
         endpoint, namespace, held = self._join_network(record, options)
         try:
             root = rootfs_mount.mount(record.rootfs)
-            partner = ""
-            if options.network.startswith("container:"):
-                partner = self._paths.container(self._containers.find(options.network.partition(":")[2]).id)
-            mounts = [
-                *preparation.etc_mounts(record, options, self._paths.container(record.id), endpoint, shared=partner),
-                *preparation.oci_mounts(record, root, self._volumes),
-            ]
-            spec = preparation.container_spec(record, root, namespace, mounts, self._pid_of)
-            spec = replace(spec, console_size=size if options.tty else None)
-            rootfs.note_stubs(finishing.stubs_file(directory), rootfs.missing_stubs(root, mount_targets(spec, host)))
-            devices = host_module.devices() if options.privileged else []
-            bundle = oci_spec(spec, host, host_devices=devices, warn=self._warn)
-            with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
-                json.dump(seccomp_cache.applied(self._paths.run_root, runtime, bundle), file)
+            mounts = preparation.oci_mounts(record, root, self._volumes)
             launch = conmon.Launch(
                 runtime,
                 record.id,
@@ -122,13 +110,36 @@ class Starter:
                 exit_delay=1 if attach and options.restart.name == "no" else 0,
                 log_size=log_size(options),
             )
-            pid, connection = conmon.start(launch, attach=attach, hold=[holder.fileno() for holder in held])
+            # Conmon, and what stands before the runtime, come up while the bundle is written.
+            with conmon.Starting(launch, attach=attach, hold=[holder.fileno() for holder in held]) as starting:
+                etc = self._etc_mounts(record, options, endpoint)
+                spec = preparation.container_spec(record, root, namespace, [*etc, *mounts], self._pid_of)
+                bundle = self._write_bundle(replace(spec, console_size=size if options.tty else None), runtime, options)
+                pid, connection = starting.go()
             seccomp_cache.remember(self._paths.run_root, runtime, record.id, bundle)
         finally:
             for holder in held:
                 holder.close()
         watcher = conmon.read_pid(conmon.conmon_pid_file(directory))
         return self._note_start(record, pid, watcher, endpoint, restarting=restarting), connection
+
+    def _etc_mounts(
+        self, record: ContainerRecord, options: ContainerOptions, endpoint: Endpoint | None
+    ) -> list[OciMount]:
+        partner = ""
+        if options.network.startswith("container:"):
+            partner = self._paths.container(self._containers.find(options.network.partition(":")[2]).id)
+        return preparation.etc_mounts(record, options, self._paths.container(record.id), endpoint, shared=partner)
+
+    def _write_bundle(self, spec: ContainerSpec, runtime: oci.Runtime, options: ContainerOptions) -> dict[str, Any]:
+        host, directory = self._host(), self._paths.run(spec.id)
+        missing = rootfs.missing_stubs(spec.rootfs, mount_targets(spec, host))
+        rootfs.note_stubs(finishing.stubs_file(directory), missing)
+        devices = host_module.devices() if options.privileged else []
+        bundle = oci_spec(spec, host, host_devices=devices, warn=self._warn)
+        with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
+            json.dump(seccomp_cache.applied(self._paths.run_root, runtime, bundle), file)
+        return bundle
 
     def _note_start(
         self, record: ContainerRecord, pid: int, watcher: int, endpoint: Endpoint | None, *, restarting: bool

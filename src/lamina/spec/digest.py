@@ -7,6 +7,7 @@ may build a path or a URL from a digest, so `sha256:../../x` cannot exist past t
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -14,6 +15,7 @@ from lamina.errors import Invalid
 from lamina.values import dataclass
 
 HEX_LENGTH: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
+_SMALL: Final = 1 << 16  # a manifest or a configuration
 _DIGEST = re.compile(r"(sha256|sha384|sha512):([0-9a-f]+)")
 
 
@@ -59,6 +61,8 @@ class Digest:
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview, algorithm: str = "sha256") -> Digest:
         """The digest of bytes in memory."""
+        if algorithm == "sha256" and len(data) <= _SMALL and "hashlib" not in sys.modules:
+            return cls(algorithm, small_sha256(data).hex())
         import hashlib
 
         return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
@@ -90,8 +94,8 @@ def sha256() -> Hasher:
     return hashlib.sha256()
 
 
-def small_sha256(data: bytes) -> bytes:
-    """The SHA-256 of a few bytes that only name something here; without OpenSSL, whose loading takes milliseconds."""
+def small_sha256(data: bytes | bytearray | memoryview) -> bytes:
+    """The SHA-256 of a few bytes, without OpenSSL: loading that takes longer than its speed gains."""
     try:
         from _sha2 import sha256 as make  # type: ignore[import-not-found] # Python 3.12
     except ImportError:
