@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,19 +9,6 @@ import pytest
 
 from lamina.linux.mounts import Unmount, mount_points
 from lamina.testing.builds import Workshop
-from lamina.testing.fake_runtime import why_no_containers
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    reason = why_no_containers()
-    for item in items:
-        if here not in Path(item.path).parents:
-            continue
-        if item.get_closest_marker("runtime") and reason:
-            item.add_marker(pytest.mark.skip(reason=reason))
-        if item.get_closest_marker("root") and os.geteuid() != 0:
-            item.add_marker(pytest.mark.skip(reason="needs root"))
 
 
 @pytest.fixture

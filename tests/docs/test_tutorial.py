@@ -5,14 +5,12 @@ Its two ports, 8080 and 5000, are free ones here.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lamina.testing import fake_runtime
 from lamina.testing.machine import debian_base, free_port, mirrors_answer
 from lamina.testing.sessions import Player
 from lamina.testing.transcripts import Block, parse
@@ -22,8 +20,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.runtime,
     pytest.mark.net,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(bool(fake_runtime.why_no_containers()), reason=fake_runtime.why_no_containers() or "-"),
 ]
 
 

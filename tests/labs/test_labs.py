@@ -6,13 +6,11 @@ Debian made on this machine and install from its mirrors; `offline.session` tell
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lamina.testing import fake_runtime
 from lamina.testing.sessions import Player
 from lamina.testing.transcripts import Block, parse
 
@@ -21,8 +19,6 @@ SESSIONS = {path.stem: parse(path.read_text()) for path in sorted(HERE.glob("*.s
 pytestmark = [
     pytest.mark.root,
     pytest.mark.runtime,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(bool(fake_runtime.why_no_containers()), reason=fake_runtime.why_no_containers() or "-"),
 ]
 
 

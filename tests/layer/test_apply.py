@@ -182,6 +182,7 @@ def test_a_hard_link_to_something_this_layer_hides_is_damage(overlay) -> None:  
         overlay(archive(file(b"d/.wh..wh..opq", b""), hardlink(b"x", b"d/file")))
 
 
+@needs_root  # trusted.overlay.opaque
 def test_implicit_parents_are_reported(overlay, root: Path) -> None:
     done = overlay(
         archive(

@@ -21,6 +21,8 @@ _LETTERS = {stat.S_IFREG: "-", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIF
 @pytest.mark.parametrize("mode", WhiteoutMode)
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: f"{case.threat}-{case.id}")
 def test_nothing_leaves_the_root(case: EvilCase, mode: WhiteoutMode, tmp_path: Path) -> None:
+    if mode is WhiteoutMode.OVERLAY and os.geteuid() != 0:
+        pytest.skip("opaque markers of overlayfs need root")
     canary = Canary(str(tmp_path / "canary"))
     root = tmp_path / "root"
     root.mkdir()

@@ -61,10 +61,11 @@ def test_names_that_are_taken_or_missing(two):
 def test_enter_sees_the_other_side_and_leaves_this_one_alone(two):
     left, _right, here, _there = two
     here.add_bridge("only-here")
-    before = set(os.listdir("/sys/class/net"))
+    before = os.readlink("/proc/thread-self/ns/net")
     names = namespaces.enter(str(left), lambda: {link.name for link in _links()})
     assert "only-here" in names
-    assert set(os.listdir("/sys/class/net")) == before
+    assert os.readlink("/proc/thread-self/ns/net") == before
+    assert "only-here" not in {link.name for link in _links()}
 
 
 def _links() -> list[Link]:

@@ -11,22 +11,10 @@ from pathlib import Path
 import pytest
 
 from lamina.linux import mounts
-from lamina.testing import fake_runtime, leftovers
+from lamina.testing import leftovers
 from lamina.testing.container_store import ContainerStore, host_rules
 
 _BUSYBOX = "/bin/busybox"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    reason = fake_runtime.why_no_containers()
-    for item in items:
-        if here not in Path(item.path).parents:
-            continue
-        if item.get_closest_marker("runtime") and reason:
-            item.add_marker(pytest.mark.skip(reason=reason))
-        if item.get_closest_marker("root") and os.geteuid() != 0:
-            item.add_marker(pytest.mark.skip(reason="needs root"))
 
 
 @pytest.fixture(scope="session")

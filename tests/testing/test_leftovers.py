@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from lamina.testing import fake_runtime
-from lamina.testing.busybox import BUSYBOX, Program, put_image
+from lamina.testing.busybox import Program, put_image
 from lamina.testing.leftovers import left_by, stores, sweep
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.runtime,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(bool(fake_runtime.why_no_containers()), reason=fake_runtime.why_no_containers() or "-"),
-    pytest.mark.skipif(not os.path.exists(BUSYBOX), reason="needs busybox-static"),
 ]
 
 

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lamina.linux import mounts
-from lamina.testing import fake_runtime
-from lamina.testing.busybox import BUSYBOX, Program, put_image
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    reason = fake_runtime.why_no_containers()
-    if not reason and not os.path.exists(BUSYBOX):
-        reason = "needs busybox-static"
-    for item in items:
-        if here in Path(item.path).parents and item.get_closest_marker("runtime"):
-            if reason:
-                item.add_marker(pytest.mark.skip(reason=reason))
-            if os.geteuid() != 0:
-                item.add_marker(pytest.mark.skip(reason="needs root"))
+from lamina.testing.busybox import Program, put_image
 
 
 @pytest.fixture(scope="session")
