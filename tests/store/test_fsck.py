@@ -220,7 +220,7 @@ def test_the_loss_of_an_index_is_said_until_it_is_noted(store: Store, images: tu
         (lost,) = {image.tags[0].familiar for image in images} - {tag.familiar for tag in left.tags}
         for repair in (False, False, True):
             found = {(each.kind, each.subject): each for each in again.fsck.run(repair=repair).findings}
-            assert "no containers" in found["index", store.paths.database].problem
+            assert "no build cache" in found["index", store.paths.database].problem
             assert "pull or load it again" in found["name", lost].problem
             assert all(bool(each.repaired) is repair for each in found.values())
         assert again.fsck.run().findings == ()

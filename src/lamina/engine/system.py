@@ -198,7 +198,8 @@ class System:
     def fsck(self, *, repair: bool = False, content: bool = True, progress: ProgressSink = discard) -> Report:
         """Examine the store; see `lamina.store.fsck`.
 
-        A damaged index is set aside by a repair and made again from the content (F5); names of images are lost then.
+        A damaged index is set aside by a repair and made again from the content (F5). Images return with their names,
+        containers with their layers; of the build cache nothing is known then.
 
         Raises:
             DamagedDatabase: the index cannot be read, and no repair was wanted.
@@ -224,7 +225,7 @@ class System:
             f"{root}/lamina.db",
             "it cannot be read",
             damage.message,
-            repaired=f"set aside as {aside} and made again from the content; image names are lost",
+            repaired=f"set aside as {aside} and made again from the content",
         )
         report = self._engine.store.fsck.run(repair=True, content=content, report=progress)
         return Report((finding, *report.findings), report.blobs, report.snapshots, report.bytes)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Literal
 
-from lamina.errors import AlreadyExists, Conflict, Invalid, NotFound
+from lamina.errors import AlreadyExists, Conflict, Invalid, LaminaError, NotFound
+from lamina.store import container_files
 from lamina.store.db import Database
 from lamina.values import asdict, dataclass, field, replace
 
@@ -178,7 +180,7 @@ def _record(row: tuple[str, str, str, str, str, str]) -> ContainerRecord:
 
 
 class Containers:
-    """The containers of one store: each change is one transaction."""
+    """The containers of one store: each change is one transaction, and then kept beside the index."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -188,6 +190,7 @@ class Containers:
 
         Raises:
             NameTaken: another container has its name.
+            StoreFull, StoreIOFailed: the disk refuses.
         """
         with self._database.write(durable=not record.throwaway) as connection:
             self._check_name(connection, record.name)
@@ -195,6 +198,11 @@ class Containers:
                 _INSERT,
                 (record.id, record.name, record.created_at, record.image_id, record.snapshot_key, record.doc()),
             )
+        try:
+            container_files.keep(self._database, record.id, durable=not record.throwaway)
+        except LaminaError:
+            self.remove(record.id)
+            raise
 
     def find(self, name: str) -> ContainerRecord:
         """A container by full id, name (with or without `/`), or unique prefix of its id, in this order.
@@ -253,6 +261,8 @@ class Containers:
                     "UPDATE containers SET image_id = ?, snapshot_key = ?, doc = ? WHERE id = ?",
                     (new.image_id, new.snapshot_key, new.doc(), container_id),
                 )
+        if new != old:
+            self._keep(container_id, durable=durable and not new.throwaway)
         return new
 
     def rename(self, container_id: str, name: str) -> None:
@@ -266,6 +276,7 @@ class Containers:
             self._check_name(connection, name, container_id)
             if not connection.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container_id)).rowcount:
                 raise NoSuchContainer(container_id)
+        self._keep(container_id)
 
     def remove(self, container_id: str, *, durable: bool = True) -> None:
         """Forgets a container with its addresses and ports; none is success. `durable` as `Database.write`."""
@@ -273,6 +284,11 @@ class Containers:
             connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
             connection.execute("DELETE FROM endpoints WHERE container_id = ?", (container_id,))
             connection.execute("DELETE FROM ports WHERE container_id = ?", (container_id,))
+
+    def _keep(self, container_id: str, *, durable: bool = True) -> None:
+        # What happened has happened: on a full disk the index alone knows, until fsck finds the difference.
+        with suppress(LaminaError):
+            container_files.keep(self._database, container_id, durable=durable)
 
     @staticmethod
     def _check_name(connection: sqlite3.Connection, name: str, but: str = "") -> None:

@@ -17,6 +17,7 @@ from typing import Final
 from lamina.progress import Progress, ProgressSink, discard
 from lamina.spec.digest import Digest, InvalidDigest
 from lamina.spec.timestamp import rfc3339
+from lamina.store import container_files
 from lamina.store import paths as layout
 from lamina.store.backends.driver import BlobNotFound, ByteDriver
 from lamina.store.db import DamagedDatabase, Database
@@ -121,6 +122,7 @@ class Fsck:
         findings += self._references(repair=repair)
         findings += self._leftovers(repair=repair)
         findings += self._names_file(repair=repair)
+        findings += self._container_files(repair=repair)
         findings += self._modes(repair=repair)
         with self._db.read() as connection:
             snapshots = int(connection.execute("SELECT count(*) FROM snapshots").fetchone()[0])
@@ -137,7 +139,7 @@ class Fsck:
         cause = f"the index was lost, and made again from the content at {facts[REBUILT_AT]}"
         yield self._run(
             repair,
-            Finding("index", self._paths.database, "it knows no containers and no build cache from before", cause),
+            Finding("index", self._paths.database, "it knows no build cache from before", cause),
             "DELETE FROM meta WHERE key = ?",
             (REBUILT_AT,),
             "noted",
@@ -164,6 +166,26 @@ class Fsck:
             self._ledger.keep()
             finding = _done(finding, "written again from the index")
         yield finding
+
+    def _container_files(self, *, repair: bool) -> Iterator[Finding]:
+        late = container_files.outdated(self._db)
+        for _look in range(_LOOKS):
+            if not late:
+                return
+            time.sleep(_PAUSE)
+            late = [each for each in late if each in container_files.outdated(self._db)]
+        for each in late:
+            finding = Finding(
+                "file",
+                container_files.record_file(self._paths.root, each),
+                "it does not say of the container what the index says",
+                "a process died while it changed the container, an earlier lamina made it, or the file was changed",
+                harmful=False,
+            )
+            if repair:
+                container_files.keep(self._db, each)
+                finding = _done(finding, "written again from the index")
+            yield finding
 
     # --- blobs ---------------------------------------------------------------------------------------------------
 
@@ -332,8 +354,17 @@ class Fsck:
                     "a crash at its end",
                     harmful=False,
                 )
+        mounted = _mount_table()
         for entry in _names(self._paths.snapshots):
             if entry not in directories and (SNAPSHOT, entry) not in doomed and not self._known_now(entry):
+                if entry in mounted:
+                    yield Finding(
+                        "snapshot",
+                        self._paths.snapshots + "/" + entry,
+                        "a file tree that the index does not know, but that is mounted; end what uses it",
+                        "the index was lost and made again while a container or a build ran",
+                    )
+                    continue
                 finding = Finding(
                     "snapshot",
                     self._paths.snapshots + "/" + entry,
@@ -407,6 +438,15 @@ class Fsck:
 
 def _done(finding: Finding, what: str) -> Finding:
     return Finding(finding.kind, finding.subject, finding.problem, finding.cause, finding.harmful, what)
+
+
+def _mount_table() -> str:
+    """Every mount with its options, which name the directories that overlays are made of; names are never reused."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+            return table.read()
+    except OSError:
+        return ""
 
 
 def _names(directory: str) -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lamina.layer.changes import Change, changes_overlay, changes_trees
 from lamina.layer.diff import Written, write_layer
 from lamina.layer.digesting import HashingWriter, Write
+from lamina.layer.owners import recorded
 from lamina.spec.digest import Digest
 from lamina.store.snapshots.values import Changes
 
@@ -16,7 +17,9 @@ def list_changes(changes: Changes) -> list[Change]:
     if not changes.lowers:
         # Without a parent everything is new; an empty directory stands for "before".
         return list(changes_overlay(changes.tree, (), userxattr=changes.userxattr))
-    return list(changes_trees(changes.lowers[0], changes.tree))
+    before, after = recorded(changes.lowers[0]), recorded(changes.tree)
+    owners = (before, after) if before is not None and after is not None else None
+    return list(changes_trees(changes.lowers[0], changes.tree, owners=owners))
 
 
 def pack_layer(changes: Changes, write: Write) -> Written:
@@ -25,7 +28,7 @@ def pack_layer(changes: Changes, write: Write) -> Written:
     Raises:
         FileChanged: the tree was written to meanwhile.
     """
-    return write_layer(write, changes.tree, list_changes(changes))
+    return write_layer(write, changes.tree, list_changes(changes), owners=recorded(changes.tree))
 
 
 def layer_diff_id(changes: Changes) -> tuple[Digest, int]:

@@ -14,6 +14,8 @@ ROOT/                       0711  containers of other users pass through to thei
       fs/                         the tree (vfs) or this layer's changes (overlay: upper, later lower)
       work/                       overlay's scratch directory, gone once committed
       snapshot.json         0600  what the index knows about it, to rebuild the index from
+  containers/ID/                  the container runtime's: logs, files of /etc
+    record.json             0600  what the index knows about it, to rebuild the index from (store.container_files)
   quarantine/               0700  what fsck --repair set aside
 """
 

@@ -1,9 +1,9 @@
 """Make a lost index again from what lies on disk (F5).
 
 Blobs are taken in as they are (`fsck` checks them). Trees carry a description each. An image is back when its config
-and all its layers are, with the manifests that name it and the names that the ledger has for it; volumes are back with
-their content. Containers, their networks and the build cache are known to the index alone: what they left on disk
-stays where it is, unknown, and `fsck` names it.
+and all its layers are, with the manifests that name it and the names that the ledger has for it; a container by the
+record beside its state, with its layer and its networks; volumes with their content. The build cache is known to the
+index alone: what it left on disk is collected, or stays where it is, unknown, and `fsck` names it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lamina.spec.digest import Digest
 from lamina.spec.document import MAX_DOCUMENT
 from lamina.spec.manifest import Index, Manifest, parse_manifest
 from lamina.spec.timestamp import rfc3339
+from lamina.store import container_files
 from lamina.store.backends.driver import ByteDriver
 from lamina.store.db import Database
 from lamina.store.images import insert_image, insert_index, insert_manifest
@@ -43,7 +44,8 @@ def rebuild(
     """Fills an empty index.
 
     Returns:
-        One line for each thing that came back: `blob DIGEST`, `layer CHAINID`, `image ID`, `name NAME`, `volume NAME`.
+        One line for each thing that came back: `blob DIGEST`, `layer CHAINID`, `image ID`, `name NAME`,
+        `container ID`, `volume NAME`.
     """
     now = rfc3339(clock())
     found = sorted(driver.list())
@@ -62,6 +64,7 @@ def rebuild(
         back += _images(connection, documents, now)
         known, lost = restore(connection, names, now)
         back += [f"name {name}" for name in known]
+        back += [f"container {each}" for each in container_files.restore(connection, paths)]
         back += _volumes(connection, paths.volumes, now)
         facts = [(REBUILT_AT, now)] + ([(LOST_NAMES, json.dumps(lost))] if lost else [])
         connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", facts)
@@ -167,7 +170,7 @@ def _unpublished(connection: sqlite3.Connection, documents: dict[Digest, bytes],
 
 
 def _volumes(connection: sqlite3.Connection, directory: str, now: str) -> list[str]:
-    """Volumes by their directories; what else was known of them (labels) is lost."""
+    """Volumes by their directories; what else is known of them (labels, options), a container that uses them kept."""
     try:
         found = sorted(entry.name for entry in os.scandir(directory) if os.path.isdir(f"{entry.path}/_data"))
     except FileNotFoundError:

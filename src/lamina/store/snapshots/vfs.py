@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Sequence
 
+from lamina.layer.owners import recorded
 from lamina.linux.mounts import Bind, Mount
 from lamina.store.files import Files, raise_typed
 from lamina.store.snapshots.copytree import copy_tree
@@ -39,6 +40,9 @@ class VfsDriver:
             if parents:
                 self._files.step("vfs.copy")
                 copy_tree(self.tree(parents[0]), tree)
+                owners = recorded(self.tree(parents[0]))
+                if owners is not None:
+                    owners.save(tree)
         except OSError as error:
             raise_typed(directory, error)
 
@@ -66,11 +70,14 @@ class VfsDriver:
         if not parents:
             return usage_of(self.tree(directory))
         below = self.tree(parents[0])
+        old, new = recorded(below), recorded(self.tree(directory))
 
         def changed(path: str, info: os.stat_result) -> bool:
             try:
                 before = os.lstat(f"{below}/{path}")
             except (FileNotFoundError, NotADirectoryError):
+                return True
+            if old is not None and new is not None and old.get(path) != new.get(path):
                 return True
             return not stat.S_ISREG(before.st_mode) or (
                 (before.st_size, before.st_mtime_ns, before.st_mode, before.st_uid, before.st_gid)
