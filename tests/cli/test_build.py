@@ -88,6 +88,13 @@ def test_the_whole_transcript_of_a_build_and_of_a_cached_one(lamina: CommandLine
     assert "#3 [internal] load .dockerignore\n#3 transferring context: 8B done\n" in lamina("build", where).err
 
 
+def test_only_an_image_below_counts_as_a_step(lamina: CommandLine):
+    # B03: a stage on nothing, or on another stage, begins with its first instruction
+    where = _context(lamina, "FROM scratch AS one\nCOPY f /\nWORKDIR /w\nFROM one\nCOPY f /g\n", f="x")
+    steps = re.findall(r"^#\d+ (\[[^i\n]* \d+/\d+\] .*)$", lamina("build", where).err, re.MULTILINE)
+    assert steps == ["[one 1/2] COPY f /", "[one 2/2] WORKDIR /w", "[stage-1 1/1] COPY f /g"]
+
+
 def test_a_copy_of_nothing_fails_in_its_own_line(lamina: CommandLine):
     # threat 33
     where = _context(lamina, "FROM base\nCOPY f /\nCOPY nope /\n", f="x")

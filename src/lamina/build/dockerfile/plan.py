@@ -155,12 +155,15 @@ class _Planner:
         result = evaluate(bound, state, self._graph, linter=self._linter)
         steps = [step for step in result.steps if not isinstance(step, MetaStep)]
         tree = below.tree
-        if not isinstance(bound.base, StageRef) and below.base is not None:
-            title = f"{self._label(bound, 1, len(steps) + 1)} FROM {below.base.title}"
+        first, total = 1, len(steps)
+        if isinstance(bound.base, ImageRef) and below.base is not None:
+            # An image below is a step of its own; nothing, or another stage, is not.
+            first, total = 2, len(steps) + 1
+            title = f"{self._label(bound, 1, total)} FROM {below.base.title}"
             tree = self._vertex(title, definitions.BaseTree(below.base.chain_id), (), from_.range)
-        for number, step in enumerate(steps, start=2):
+        for number, step in enumerate(steps, start=first):
             with located(self._source, step.range):
-                tree = self._step(step, tree, bound, f"{self._label(bound, number, len(steps) + 1)} {step.title}")
+                tree = self._step(step, tree, bound, f"{self._label(bound, number, total)} {step.title}")
         return _Planned(tree, below.base, result, (*below.history, *result.history), below.platform)
 
     def _base(self, bound: BoundStage, platform: Platform) -> _Planned:
