@@ -32,9 +32,10 @@ from lamina.layer.dirs import READ, Dir, DirCache
 from lamina.layer.entry import BadArchive, Kind, TarEntry
 from lamina.layer.fresh import current_umask, is_plain
 from lamina.layer.limits import DEFAULT_LIMITS, LayerLimit, Limits
+from lamina.layer.owners import Owners, recorded
 from lamina.layer.paths import UnsafeEntry, clean
 from lamina.layer.reader import TarReader
-from lamina.layer.xattrs import HOST_XATTRS, steers_store
+from lamina.layer.xattrs import drop_xattrs, steers_store
 
 # fmt: off
 __all__ = [
@@ -58,6 +59,7 @@ def apply_layer(
     devices: Devices | None = None,
     lower: LowerLookup | None = None,
     userxattr: bool = False,
+    owners: Owners | None = None,
 ) -> Applied:
     """Unpack a tar stream into `root`.
 
@@ -66,11 +68,12 @@ def apply_layer(
         root: an existing directory, by path or by descriptor. It is trusted; everything below it is not.
         whiteouts: see `WhiteoutMode`. The lowest layer of an image has nothing to hide: use REMOVE for it.
         limits: bounds.
-        ownership: default KEEP for root, else IGNORE.
+        ownership: default KEEP for root; else owners are recorded beside a `root` given by path.
         devices: default CREATE for root, else SKIP.
         lower: OVERLAY mode: what lies below. With it, implicit directories get the attributes of the lower ones and
             lower links are followed, so nothing is left to fix.
         userxattr: mark opaque directories with `user.overlay.opaque`, for mounts with the `userxattr` option.
+        owners: a record to note owners in instead.
 
     Returns:
         What was done. Data are not synced; call syncfs once for all layers.
@@ -83,6 +86,8 @@ def apply_layer(
         ApplyFailed, ApplyDenied: the system refused. The root then holds a part of the layer.
     """
     is_root = os.geteuid() == 0
+    if isinstance(root, str) and owners is None and ownership is None:
+        owners = recorded(root)
     fd = os.open(root, READ) if isinstance(root, str) else os.open(".", READ, dir_fd=root)
     applier = _Applier(
         stream,
@@ -93,6 +98,7 @@ def apply_layer(
         (devices or (Devices.CREATE if is_root else Devices.SKIP)) is Devices.CREATE,
         lower,
         userxattr,
+        owners,
     )
     try:
         return applier.run()
@@ -114,7 +120,9 @@ class _Applier:
         make_devices: bool,
         lower: LowerLookup | None,
         userxattr: bool,
+        owners: Owners | None,
     ) -> None:
+        self.owners = owners
         self.reader = TarReader(stream, limits=limits)
         self.root_fd = root_fd
         self.overlay = overlay
@@ -157,6 +165,8 @@ class _Applier:
                 self._apply(entry)
             reader.drain()
             self._finish()
+            if self.owners is not None:
+                self.owners.save()
         except OSError as error:
             name = entry.name if entry is not None else ""
             if entry is not None and error.errno in {errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}:
@@ -326,7 +336,9 @@ class _Applier:
             os.utime(fd, ns=(mtime, mtime))
         finally:
             os.close(fd)
-        self.own.add(f"{here.path}/{base}" if here.path else base)
+        self.own.add(path := f"{here.path}/{base}" if here.path else base)
+        if self.owners is not None:
+            self.owners.set(path, entry.uid, entry.gid)
 
     def _write_sparse(self, fd: int, entry: TarEntry) -> None:
         assert entry.sparse is not None
@@ -403,6 +415,8 @@ class _Applier:
                 self._remove(here, base)
                 os.link(leaf, base, src_dir_fd=source.fd, dst_dir_fd=here.fd, follow_symlinks=False)
             self.own.add(to_path)
+            if self.owners is not None:
+                self.owners.set(to_path, *self.owners.get(from_path))
 
     def _no_target(self, entry: TarEntry, wanted: str) -> None:
         if self.overlay and not self._covered(wanted):
@@ -441,6 +455,8 @@ class _Applier:
         mtime = max(-_MAX_TIME, min(entry.mtime, _MAX_TIME))
         os.utime(base, ns=(mtime, mtime), dir_fd=here.fd, follow_symlinks=False)
         self.own.add(here.join(base))
+        if self.owners is not None:
+            self.owners.set(here.join(base), entry.uid, entry.gid)
 
     @staticmethod
     def _chmod_node(entry: TarEntry, here: Dir, base: str) -> None:
@@ -662,15 +678,17 @@ class _Applier:
                 if entry is None or entry.kind is not Kind.DIR:
                     if path in self.stale:
                         os.fchown(fd, os.geteuid(), os.getegid())
-                        self._drop_xattrs(fd, {})
+                        drop_xattrs(fd, {})
                     os.fchmod(fd, 0o755)
                     entry = None
+            if self.owners is not None:
+                self.owners.set(path, *((0, 0) if entry is None else (entry.uid, entry.gid)))
             if entry is not None:
                 if self.keep_owner:
                     os.fchown(fd, entry.uid, entry.gid)
                 os.fchmod(fd, entry.mode)
                 if path in self.reused:
-                    self._drop_xattrs(fd, entry.xattrs)
+                    drop_xattrs(fd, entry.xattrs)
                 if entry.xattrs:
                     self._set_xattrs(fd, entry.xattrs)
             if path in self.opaque:
@@ -680,18 +698,3 @@ class _Applier:
                 os.utime(fd, ns=(mtime, mtime))
         finally:
             os.close(fd)
-
-    @staticmethod
-    def _drop_xattrs(fd: int, keep: Mapping[str, bytes]) -> None:
-        """An entry replaces all attributes of a directory that was there before."""
-        try:
-            present = os.listxattr(fd)
-        except OSError:
-            return
-        for key in present:
-            if key not in keep and key not in HOST_XATTRS and not steers_store(key):
-                try:
-                    os.removexattr(fd, key)
-                except OSError as error:
-                    if error.errno not in _XATTR_REFUSALS and error.errno != errno.ENODATA:
-                        raise

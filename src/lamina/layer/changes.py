@@ -14,6 +14,7 @@ from typing import Literal
 from lamina.errors import Unsupported
 from lamina.layer import whiteout
 from lamina.layer.dirs import READ, Dir, DirCache
+from lamina.layer.owners import Owners
 from lamina.layer.xattrs import read_xattrs
 from lamina.values import dataclass, field
 
@@ -240,7 +241,13 @@ def _same_dir(new: os.stat_result, old: os.stat_result) -> bool:
 # --- two trees -------------------------------------------------------------------------------------------------------
 
 
-def changes_trees(old: str | int, new: str | int, *, since_ns: int | None = None) -> Iterator[Change]:
+def changes_trees(
+    old: str | int,
+    new: str | int,
+    *,
+    since_ns: int | None = None,
+    owners: tuple[Owners, Owners] | None = None,
+) -> Iterator[Change]:
     """List the differences from tree `old` to tree `new`.
 
     A file is unchanged when type, mode, owner, size, mtime, device number, link target and attributes are equal; the
@@ -251,6 +258,7 @@ def changes_trees(old: str | int, new: str | int, *, since_ns: int | None = None
         old: root of the tree before, by path or descriptor.
         new: root of the tree after.
         since_ns: nanoseconds since the epoch, or None.
+        owners: the records of owners that the disk does not hold, of both trees.
 
     Returns:
         Changes in path order.
@@ -272,7 +280,7 @@ def changes_trees(old: str | int, new: str | int, *, since_ns: int | None = None
                 there = before.enter(path) if compare else None
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            pending += _tree_dir(there, here, found, since_ns)
+            pending += _tree_dir(there, here, found, since_ns, owners)
     finally:
         for cache in caches:
             cache.clear()
@@ -299,7 +307,9 @@ def _listing(here: Dir | None) -> dict[str, os.stat_result]:
     return found
 
 
-def _tree_dir(there: Dir | None, here: Dir, found: _Found, since_ns: int | None) -> list[tuple[str, bool]]:
+def _tree_dir(
+    there: Dir | None, here: Dir, found: _Found, since_ns: int | None, owners: tuple[Owners, Owners] | None
+) -> list[tuple[str, bool]]:
     """Compare one directory of two trees; returns the directories below it that need the same."""
     pending: list[tuple[str, bool]] = []
     before = _listing(there)
@@ -309,7 +319,9 @@ def _tree_dir(there: Dir | None, here: Dir, found: _Found, since_ns: int | None)
         is_dir = stat.S_ISDIR(status.st_mode)
         if old is None or there is None:
             found.add(Change("A", path, mode=status.st_mode))
-        elif not _same(there, here, name, old, status, since_ns):
+        elif not _same(there, here, name, old, status, since_ns) or (
+            owners is not None and owners[0].get(path) != owners[1].get(path)
+        ):
             found.add(Change("C", path, mode=status.st_mode))
         if is_dir:
             pending.append((path, old is not None and stat.S_ISDIR(old.st_mode)))

@@ -16,6 +16,7 @@ from lamina.layer.changes import Change, changes_overlay, changes_trees
 from lamina.layer.digesting import Write
 from lamina.layer.dirs import READ, Dir, DirCache
 from lamina.layer.entry import Kind, TarEntry
+from lamina.layer.owners import Owners
 from lamina.layer.usage import Usage, tree_usage
 from lamina.layer.writer import TarWriter
 from lamina.layer.xattrs import read_xattrs
@@ -78,6 +79,7 @@ def write_layer(
     *,
     clamp: int | None = None,
     owner: OwnerMap | None = None,
+    owners: Owners | None = None,
 ) -> Written:
     """Write the archive of a layer.
 
@@ -87,6 +89,7 @@ def write_layer(
         changes: parents before children, from `changes_overlay` or `changes_trees`. A path that is gone is left out.
         clamp: no time in the archive is later than this many seconds since the epoch (SOURCE_DATE_EPOCH).
         owner: see `OwnerMap`; None keeps owners.
+        owners: the record of owners that the disk does not hold.
 
     Returns:
         What was written.
@@ -96,7 +99,7 @@ def write_layer(
         Unsupported: an overlay with metacopy: the upper directory lacks the data.
         OSError: from reading, or from `write`.
     """
-    packer = _Packer(write, root, clamp, owner)
+    packer = _Packer(write, root, clamp, owner, owners)
     opaque: set[str] = set()
     try:
         for change in changes:
@@ -168,10 +171,17 @@ def write_tree(
 class _Packer:
     """Turns paths below a root into archive entries."""
 
-    def __init__(self, write: Write, root: str | int, clamp: int | None, owner: OwnerMap | None) -> None:
+    def __init__(
+        self,
+        write: Write,
+        root: str | int,
+        clamp: int | None,
+        owner: OwnerMap | None,
+        owners: Owners | None = None,
+    ) -> None:
         self.tar = TarWriter(write)
         self.clamp = clamp
-        self.owner = owner
+        self.owner, self.owners = owner, owners
         self.root_fd = os.open(root, READ) if isinstance(root, str) else os.open(".", READ, dir_fd=root)
         self.dirs = DirCache(self.root_fd)
         self.parent: tuple[str, Dir] = ("", self.dirs.root)
@@ -240,7 +250,7 @@ class _Packer:
         seconds = status.st_mtime_ns // _NANO
         if self.clamp is not None and seconds > self.clamp:
             seconds = self.clamp
-        uid, gid = status.st_uid, status.st_gid
+        uid, gid = (status.st_uid, status.st_gid) if self.owners is None else self.owners.get(path)
         if self.owner is not None:
             uid, gid = self.owner(uid, gid)
         major = minor = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 
 from lamina.layer.whiteout import OVERLAY_PREFIXES
 
@@ -46,3 +47,18 @@ def read_xattrs(target: int | str) -> dict[str, bytes]:
             if error.errno not in _ABSENT:
                 raise
     return found
+
+
+def drop_xattrs(fd: int, keep: Mapping[str, bytes]) -> None:
+    """Remove what an archive entry that replaces all attributes does not name; the host's and the store's own stay."""
+    try:
+        present = os.listxattr(fd)
+    except OSError:
+        return
+    for key in present:
+        if key not in keep and key not in HOST_XATTRS and not steers_store(key):
+            try:
+                os.removexattr(fd, key)
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise

@@ -11,11 +11,12 @@ import json
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from lamina.errors import Invalid
+from lamina.layer.owners import Owners, path_inside
 from lamina.linux import syscalls
 from lamina.values import dataclass
 
@@ -67,8 +68,12 @@ def exists(root_fd: int, path: str) -> bool:
     return True
 
 
-def make_directories(root_fd: int, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> int:
+def make_directories(
+    root_fd: int, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0, owners: Owners | None = None
+) -> int:
     """Makes a directory and its missing parents; links on the way, dangling ones too, are followed inside the root.
+
+    With `owners`, the owner is noted there, and the disk is not asked to hold it.
 
     Returns:
         A descriptor (O_PATH) of the directory; the caller closes it.
@@ -76,10 +81,17 @@ def make_directories(root_fd: int, path: str, *, mode: int = 0o755, uid: int = 0
     Raises:
         UnsafePath: a part is not a directory, or links go round in circles.
     """
-    return _make(root_fd, posixpath.normpath("/" + path), mode, uid, gid, _LINKS)
+
+    def own(parent_fd: int, name: str) -> None:
+        if owners is None:
+            os.chown(name, uid, gid, dir_fd=parent_fd, follow_symlinks=False)
+        else:
+            owners.set(path_inside(root_fd, parent_fd, name), uid, gid)
+
+    return _make(root_fd, posixpath.normpath("/" + path), mode, own, _LINKS)
 
 
-def _make(root_fd: int, path: str, mode: int, uid: int, gid: int, links: int) -> int:
+def _make(root_fd: int, path: str, mode: int, own: Callable[[int, str], None], links: int) -> int:
     try:
         return open_path(root_fd, path, _DIRECTORY)
     except OSError as error:
@@ -88,7 +100,7 @@ def _make(root_fd: int, path: str, mode: int, uid: int, gid: int, links: int) ->
     if links == 0:
         raise UnsafePath(f"{path} in the image has too many symbolic links", path)
     parent, name = posixpath.split(path)
-    parent_fd = _make(root_fd, parent, mode, uid, gid, links)
+    parent_fd = _make(root_fd, parent, mode, own, links)
     try:
         try:
             os.mkdir(name, mode, dir_fd=parent_fd)
@@ -99,8 +111,8 @@ def _make(root_fd: int, path: str, mode: int, uid: int, gid: int, links: int) ->
             except OSError:
                 return open_path(parent_fd, name, _DIRECTORY)  # someone else made it meanwhile
             follow = posixpath.normpath("/" + posixpath.join(parent, target))
-            return _make(root_fd, follow, mode, uid, gid, links - 1)
-        os.chown(name, uid, gid, dir_fd=parent_fd, follow_symlinks=False)
+            return _make(root_fd, follow, mode, own, links - 1)
+        own(parent_fd, name)
         os.chmod(name, mode, dir_fd=parent_fd)
         return open_path(parent_fd, name, _DIRECTORY | os.O_NOFOLLOW)
     finally:

@@ -12,6 +12,7 @@ from lamina.build.ops.selection import FileDigests, content_digest, select
 from lamina.build.ops.tree import SourceTree
 from lamina.build.solver.cachekey import make_key
 from lamina.build.solver.protocols import Work
+from lamina.layer.owners import recorded
 from lamina.spec.digest import Digest
 from lamina.values import dataclass
 
@@ -74,5 +75,5 @@ class CopyOp:
             with source.open() as tree:
                 yield tree
             return
-        with self.trees.view(source.snapshot) as root, SourceTree(root) as tree:
+        with self.trees.view(source.snapshot) as root, SourceTree(root, owners=recorded(root)) as tree:
             yield tree

@@ -18,6 +18,7 @@ from lamina.build.ops.modes import ModeChange, parse_mode
 from lamina.build.ops.selection import Selected, is_copied_attribute
 from lamina.build.ops.tree import Entry, SourceTree
 from lamina.errors import Cancelled, Conflict
+from lamina.layer.owners import Owners, path_inside, recorded
 from lamina.runtime import rootfs, users
 from lamina.values import dataclass, field
 
@@ -77,10 +78,12 @@ class Destination:
         fd: a descriptor of it.
         times: what each directory's times become in the end, by path inside the tree.
         links: where an inode of the source was written first, to keep hard links.
+        owners: the record of owners that the disk does not hold, or None where it does.
     """
 
     root: str
     fd: int
+    owners: Owners | None = None
     times: dict[str, int] = field(default_factory=dict)
     links: dict[tuple[int, int], str] = field(default_factory=dict)
 
@@ -92,7 +95,7 @@ class Destination:
                 self.times.setdefault(stub.parent, stub.parent_times[1])
             self.times[posixpath.join(stub.parent, stub.name)] = ownership.new_time_ns
         try:
-            made = rootfs.make_directories(self.fd, path)
+            made = rootfs.make_directories(self.fd, path, owners=self.owners)
         except rootfs.UnsafePath as error:
             raise CopyConflict(f"cannot copy to non-directory: {path}", path) from error
         try:
@@ -100,8 +103,24 @@ class Destination:
         finally:
             os.close(made)
 
+    def own(self, fd: int, uid: int, gid: int) -> None:
+        """Give an open file or directory its owner."""
+        if self.owners is None:
+            os.fchown(fd, uid, gid)
+        else:
+            self.owners.set(path_inside(self.fd, fd), uid, gid)
+
+    def own_name(self, parent: int, name: str, uid: int, gid: int) -> None:
+        """Give what cannot be opened its owner."""
+        if self.owners is None:
+            os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        else:
+            self.owners.set(path_inside(self.fd, parent, name), uid, gid)
+
     def settle(self) -> None:
-        """Give every directory that was written into the times it shall have, deepest first."""
+        """Give every directory that was written into the times it shall have, deepest first; keep the record."""
+        if self.owners is not None:
+            self.owners.save()
         for path in sorted(self.times, key=len, reverse=True):
             try:
                 fd = rootfs.open_path(self.fd, path, os.O_RDONLY | os.O_DIRECTORY)
@@ -136,7 +155,7 @@ def copy_into(
         CopyConflict: a file meets a directory.
         Cancelled: `cancelled` was set.
     """
-    destination = Destination(root, os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    destination = Destination(root, os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), recorded(root))
     try:
         ownership = Ownership.of(copy, root, time_ns)
         into_directory = copy.dest.endswith("/") or len(copy.sources) > 1 or len(selected) > 1 or copy.parents
@@ -230,14 +249,16 @@ class _Copier:
 
     def _dress(self, entry: Entry, fd: int) -> None:
         """Owner before mode (chown clears setuid), attributes before times."""
-        facts = entry.facts
-        uid = facts.st_uid if self._owner.uid is None else self._owner.uid
-        gid = facts.st_gid if self._owner.gid is None else self._owner.gid
-        os.fchown(fd, uid, gid)
-        bits = stat.S_IMODE(facts.st_mode)
+        self._to.own(fd, *self._owner_of(entry))
+        bits = stat.S_IMODE(entry.facts.st_mode)
         os.fchmod(fd, self._owner.mode(bits, entry.is_directory) if self._owner.mode else bits)
         if self._owner.time_ns is None:
             _copy_attributes(entry, fd)
+
+    def _owner_of(self, entry: Entry) -> tuple[int, int]:
+        if self._owner.uid is not None and self._owner.gid is not None:
+            return self._owner.uid, self._owner.gid
+        return self._tree.owner_of(entry)
 
     def _put(self, entry: Entry, parent: int, name: str, path: str) -> None:
         if self._cancelled is not None and self._cancelled.is_set():
@@ -266,9 +287,7 @@ class _Copier:
         return moment, moment
 
     def _dress_link(self, entry: Entry, parent: int, name: str) -> None:
-        uid = entry.facts.st_uid if self._owner.uid is None else self._owner.uid
-        gid = entry.facts.st_gid if self._owner.gid is None else self._owner.gid
-        os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        self._to.own_name(parent, name, *self._owner_of(entry))
         os.utime(name, ns=self._times(entry), dir_fd=parent, follow_symlinks=False)
 
     def _dress_special(self, entry: Entry, parent: int, name: str) -> None:
@@ -287,6 +306,8 @@ class _Copier:
                 os.link(first, name, src_dir_fd=fd, dst_dir_fd=parent, follow_symlinks=False)
             finally:
                 os.close(fd)
+            if self._to.owners is not None:
+                self._to.own_name(parent, name, *self._owner_of(entry))
             return
         source = entry.open()
         try:

@@ -43,12 +43,16 @@ class MakeDirectoryOp:
 
 def make_directory(root: str, path: str, user: str, time_ns: int) -> None:
     """Make a directory and its parents; times do not depend on the moment of the build."""
+    from lamina.layer.owners import recorded
     from lamina.runtime import rootfs, users  # only when something runs
 
     owner = users.resolve(root, user)
     stubs = rootfs.missing_stubs(root, [path])
+    owners = recorded(root)
     with rootfs.opened(root) as root_fd:
-        os.close(rootfs.make_directories(root_fd, path, uid=owner.uid, gid=owner.gid))
+        os.close(rootfs.make_directories(root_fd, path, uid=owner.uid, gid=owner.gid, owners=owners))
+        if owners is not None:
+            owners.save()
         for stub in reversed(stubs):
             _set_time(root_fd, posixpath.join(stub.parent, stub.name), time_ns)
             if stub.parent_times is not None:

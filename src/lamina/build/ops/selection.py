@@ -145,7 +145,7 @@ def _fingerprint(
     parts = [os.fsencode(entry.relative), b"%d" % mode]
     size = len(parts[0])
     if keep_owner:
-        parts.append(b"%d:%d" % (entry.facts.st_uid, entry.facts.st_gid))
+        parts.append(b"%d:%d" % tree.owner_of(entry))
         parts += _attributes(entry)
     if stat.S_ISREG(mode):
         path = f"{tree.root}/{entry.path}"

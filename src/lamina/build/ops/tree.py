@@ -14,6 +14,7 @@ from typing import Protocol
 
 from lamina.build.dockerfile.match import has_wildcard
 from lamina.errors import Invalid, NotFound
+from lamina.layer.owners import Owners
 from lamina.runtime import rootfs
 from lamina.values import dataclass
 
@@ -76,10 +77,11 @@ class SourceTree:
     Args:
         root: the directory on this machine.
         ignore: rules that hide entries, or None.
+        owners: the record of owners that the disk does not hold, or None where it does.
     """
 
-    def __init__(self, root: str, ignore: Ignore | None = None) -> None:
-        self.root, self._ignore = root, ignore
+    def __init__(self, root: str, ignore: Ignore | None = None, owners: Owners | None = None) -> None:
+        self.root, self._ignore, self._owners = root, ignore, owners
         self.fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -91,6 +93,10 @@ class SourceTree:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def owner_of(self, entry: Entry) -> tuple[int, int]:
+        """Uid and gid of an entry."""
+        return (entry.facts.st_uid, entry.facts.st_gid) if self._owners is None else self._owners.get(entry.path)
 
     def resolve(self, path: str) -> str:
         """The path with links followed inside the root (`/` and `..` clamp to it).

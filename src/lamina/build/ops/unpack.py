@@ -15,6 +15,7 @@ from lamina.errors import LaminaError
 from lamina.layer.apply import WhiteoutMode, apply_layer
 from lamina.layer.compression import decompress
 from lamina.layer.digesting import Readable
+from lamina.layer.owners import path_inside, recorded
 from lamina.layer.reader import TarReader
 from lamina.layer.writer import TarWriter
 from lamina.values import replace
@@ -60,19 +61,20 @@ def is_archive(file: BinaryIO | Readable) -> bool:
 
 def _extract(root: str, file: BinaryIO, copy: Copy, time_ns: int) -> None:
     ownership = Ownership.of(copy, root, time_ns)
-    destination = Destination(root, os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    destination = Destination(root, os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), recorded(root))
     try:
         path = posixpath.normpath("/" + copy.dest)
         fd = destination.directory(path, ownership)
         try:
             destination.times.setdefault(path, os.fstat(fd).st_mtime_ns)
+            owners = destination.owners and destination.owners.below(path_inside(destination.fd, fd))
             if copy.owner:
                 with tempfile.TemporaryFile() as owned:
                     _chown_archive(file, owned, ownership)
                     owned.seek(0)
-                    apply_layer(owned, fd, whiteouts=WhiteoutMode.REMOVE)
+                    apply_layer(owned, fd, whiteouts=WhiteoutMode.REMOVE, owners=owners)
             else:
-                apply_layer(decompress(file), fd, whiteouts=WhiteoutMode.REMOVE)
+                apply_layer(decompress(file), fd, whiteouts=WhiteoutMode.REMOVE, owners=owners)
         finally:
             os.close(fd)
         destination.settle()
