@@ -246,3 +246,25 @@ def test_a_really_full_disk_can_be_emptied(small_disk: str) -> None:
         assert done.left == ()
         assert store.fsck.run().findings == ()
         pull(store, [Served(tar(("a", os.urandom(1 << 19))))], "small:2")
+
+
+@pytest.mark.root
+def test_no_inode_left_for_a_place_to_mount_at(small_disk: str) -> None:
+    # F6, F7: the store's error; what is there is still read, and with room again it is mounted
+    def remount(inodes: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,nr_inodes={inodes}", small_disk], check=True)
+
+    with Store.open(f"{small_disk}/data", driver="overlay") as store:
+        pull(store, served(), "app:1")
+        key = store.images.snapshot(store.lookup.find("app:1").image.id)
+        assert key is not None
+        store.leases.close()
+        info = os.statvfs(small_disk)
+        remount(info.f_files - info.f_ffree)
+        with pytest.raises(StoreFull) as caught, store.snapshots.mounted(key):
+            pass
+        assert caught.value.path.endswith("/mnt")
+        remount(info.f_files)
+        with store.snapshots.mounted(key) as tree:
+            assert Path(tree, "etc/a").read_bytes() == b"1" * 9000
+        assert store.fsck.run().findings == ()

@@ -330,6 +330,7 @@ class Snapshotter:
 
         Raises:
             SnapshotNotFound: no such snapshot.
+            StoreFull, StoreIOFailed: the disk refuses the place to mount it at.
             lamina.linux.syscalls.SyscallFailed: it cannot be mounted.
         """
         plain = self.plain(key)
@@ -339,8 +340,12 @@ class Snapshotter:
         own = self._paths.snapshot(self.stat(key).directory)
         target = f"{own}/mnt"
         for path in (own, target):
-            with suppress(FileExistsError):
+            try:
                 self._files.mkdir(path, TRAVERSABLE)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise_typed(path, error)
         execute_all(self.mounts(key, target, readonly=readonly, volatile=volatile))
         try:
             yield target
