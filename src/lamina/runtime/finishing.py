@@ -37,6 +37,8 @@ def teardown(
             runtime = oci.holding(paths.run_root, record.id, options.runtime, cgroups=cgroups())
             if runtime is not None:
                 _delete(runtime, record.id)
+        # A runtime that was killed before it wrote down what it had made does not know of its control group.
+        control_groups.remove(f"{CGROUP_PARENT}/{record.id}")
     endpoint = record.state.endpoint
     networks.disconnect(record.id, Endpoint.from_json(endpoint) if endpoint else None)
     if record.rootfs:
@@ -80,7 +82,6 @@ def _delete(runtime: oci.Runtime, container_id: str) -> None:
         oci.call(runtime.argv("delete", "--force", container_id))
     state = os.path.join(runtime.root, container_id)
     if os.path.isdir(state):
-        control_groups.remove(f"{CGROUP_PARENT}/{container_id}")
         remove(state)
 
 

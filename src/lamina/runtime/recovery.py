@@ -135,29 +135,55 @@ def _running(container_id: str, runtime: Runtime | None) -> int:
 
 def watchers(container_id: str) -> Iterator[int]:
     """The conmon processes of a container, those of `exec` too."""
-    words = os.fsencode(f"--cid\0{container_id}\0")
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        with suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
-            if words in file.read():
-                yield int(name)
+    return _with_words(os.fsencode(f"--cid\0{container_id}\0"))
 
 
-def end_watchers(container_id: str, but: int) -> None:
-    """Kills the conmon processes of a container, and with them a runtime that is still at work for them.
+def end_start(container_id: str, directory: str, but: int) -> None:
+    """Ends all that still works on a start: conmon, what stands before the runtime, and the runtime.
+
+    When this returns they are gone, so that none makes a control group or a mount behind the one who cleans up.
 
     Args:
-        container_id: of the container.
+        container_id: of the container, whose lock is held.
+        directory: its bundle.
         but: a pid to spare.
     """
-    for pid in watchers(container_id):
-        if pid == but:
-            continue
+    spared = {but, os.getpid()}
+    while found := {*watchers(container_id), *_runtimes(directory)} - spared:
+        for pid in found:
+            if not _end(pid, container_id):
+                spared.add(pid)  # in the kernel's hands, which will not let it go on
+
+
+def _runtimes(directory: str) -> Iterator[int]:
+    """The processes that have a bundle in their arguments, which conmon gave them."""
+    return _with_words(os.fsencode(f"--bundle\0{directory}\0"))
+
+
+def _with_words(words: bytes) -> Iterator[int]:
+    for name in os.listdir("/proc"):
+        if name.isdigit() and words in _arguments(int(name)):
+            yield int(name)
+
+
+def _arguments(pid: int) -> bytes:
+    """Its command line as proc_pid_cmdline(5) has it; nothing when it has ended."""
+    with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
+    return b""
+
+
+def _end(pid: int, container_id: str) -> bool:
+    """Kills a process and waits for its end; says whether that came."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if os.fsencode(container_id) not in _arguments(pid):  # ended, and its number is another's
+            return True
         with suppress(ProcessLookupError):
-            fd = os.pidfd_open(pid)
-            try:
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-                select.select([fd], [], [], _DEATH_SECONDS)
-            finally:
-                os.close(fd)
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        return bool(select.select([fd], [], [], _DEATH_SECONDS)[0])
+    finally:
+        os.close(fd)

@@ -271,7 +271,7 @@ class Supervisor:
             if survivor is not None:
                 endpoint = self.networks.endpoint_of(record.id)
                 return self.containers.update(record.id, lambda state: recovery.noted(state, survivor, endpoint))
-            recovery.end_watchers(record.id, but=os.getppid())
+            recovery.end_start(record.id, directory, but=os.getppid())
         self._teardown(record)
         if starting and ContainerOptions.from_json(record.options).auto_remove:
             self._remove_locked(record.id, volumes=True, torn_down=True)
@@ -355,7 +355,8 @@ class Supervisor:
             try:
                 return self._starter.start(record, attach=attach, size=console_size, restarting=restarting)
             except BaseException as error:
-                recovery.end_watchers(record.id, but=os.getppid())  # one whose runtime was killed may wait for ever
+                # A conmon whose runtime was killed may wait for ever.
+                recovery.end_start(record.id, self.paths.run(record.id), but=os.getppid())
                 self._teardown(record)
                 self._starter.note_failure(record.id, error)
                 raise
