@@ -325,7 +325,10 @@ class Images:
         return Pruned(tuple(removed), self.collect())
 
     def collect(self) -> int:
-        """Frees what nothing needs any more; returns the bytes of disk."""
+        """Frees what nothing needs any more, and what killed commands left; returns the bytes of disk."""
+        from lamina.engine.abandoned import sweep
+
+        sweep(self._store)  # first, as leases tell what was left, and the collector ends those of the dead
         return self._store.collector.collect().bytes
 
     def _running(self, container: str) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lamina.engine.images import ListedImage, Pruned
     from lamina.engine.listing import ListedContainer
     from lamina.runtime.volumes import Volume
-    from lamina.store.fsck import Report
+    from lamina.store.fsck import Finding, Report
     from lamina.store.usage import StoreUsage
 
 _PRUNE_FILTERS: Final = frozenset({"until", "label", "label!"})
@@ -204,15 +204,16 @@ class System:
         Raises:
             DamagedDatabase: the index cannot be read, and no repair was wanted.
         """
+        from lamina.store import fsck
         from lamina.store.db import DamagedDatabase
-        from lamina.store.fsck import Finding, Report
         from lamina.store.store import Store
 
         try:
+            left = self._abandoned(repair=repair)
             report = self._engine.store.fsck.run(repair=repair, content=content, report=progress)
             if repair:
                 self._engine.images.collect()
-            return report
+            return replace(report, findings=(*report.findings, *left))
         except DamagedDatabase as error:
             if not repair:
                 raise
@@ -220,7 +221,7 @@ class System:
         root = self._engine.settings.root
         self._engine.close()
         aside = Store.reset_index(root, self._engine.clock)
-        finding = Finding(
+        finding = fsck.Finding(
             "index",
             f"{root}/lamina.db",
             "it cannot be read",
@@ -228,4 +229,17 @@ class System:
             repaired=f"set aside as {aside} and made again from the content",
         )
         report = self._engine.store.fsck.run(repair=True, content=content, report=progress)
-        return Report((finding, *report.findings), report.blobs, report.snapshots, report.bytes)
+        return fsck.Report((finding, *report.findings), report.blobs, report.snapshots, report.bytes)
+
+    def _abandoned(self, *, repair: bool) -> list[Finding]:
+        """What killed commands left outside the store's own trees."""
+        from lamina.engine import abandoned
+        from lamina.store.fsck import Finding
+
+        left = (abandoned.sweep if repair else abandoned.abandoned)(self._engine.store)
+        done = "removed" if repair else ""
+        return [
+            Finding(kind, subject, "nothing uses it", abandoned.CAUSE, harmful=False, repaired=done)
+            for kind, subjects in (("file", left.directories), ("volume", left.volumes))
+            for subject in subjects
+        ]

@@ -66,7 +66,11 @@ def resolve_mounts(
         if doc["type"] == "volume" and "path" not in doc:
             mount = MountSpec.from_json(doc)
             volume = volumes.create(
-                mount.source, labels=mount.labels, driver=mount.driver, options=mount.driver_options
+                mount.source,
+                labels=mount.labels,
+                driver=mount.driver,
+                options=mount.driver_options,
+                pending=not mount.source,
             )
             doc = {**doc, "source": volume.name, "path": volume.path, "anonymous": not mount.source}
         elif doc["type"] == "bind":
@@ -122,7 +126,8 @@ def oci_mounts(record: ContainerRecord, root: str, volumes: Volumes) -> list[Oci
         if mount.type == "volume":
             volumes.acquire(mount.source, record.id)
             if not mount.nocopy and not mount.readonly and not mount.subpath:
-                volumes.seed(mount.source, root, mount.target)
+                kept = not (record.throwaway and doc.get("anonymous"))
+                volumes.seed(mount.source, root, mount.target, durable=kept)
             source = _inside(doc["path"], mount.subpath)
         else:
             _check_bind(mount)

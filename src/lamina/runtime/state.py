@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final, Literal
 
 from lamina.errors import AlreadyExists, Conflict, Invalid, LaminaError, NotFound
-from lamina.store import container_files
+from lamina.store import container_files, leases
 from lamina.store.db import Database
 from lamina.values import asdict, dataclass, field, replace
 
@@ -198,6 +198,7 @@ class Containers:
                 _INSERT,
                 (record.id, record.name, record.created_at, record.image_id, record.snapshot_key, record.doc()),
             )
+            leases.settle(connection, leases.VOLUME, [mount["source"] for mount in record.mounts if "path" in mount])
         try:
             container_files.keep(self._database, record.id, durable=not record.throwaway)
         except LaminaError:

@@ -14,6 +14,8 @@ from lamina.errors import Conflict, Invalid, NotFound, Unsupported
 from lamina.runtime import rootfs, volume_driver
 from lamina.runtime.mount_spec import valid_volume_name, why_not_a_name
 from lamina.store.db import Database
+from lamina.store.files import Files, raise_typed
+from lamina.store.leases import VOLUME, Leases, settle
 from lamina.values import dataclass
 
 _CHUNK: Final = 1 << 20
@@ -74,12 +76,16 @@ class Volumes:
         database: the store's index.
         directory: `<root>/volumes`.
         clock: the time as RFC 3339 text.
+        files: the file layer.
     """
 
-    def __init__(self, database: Database, directory: str, clock: Callable[[], str]) -> None:
+    def __init__(
+        self, database: Database, directory: str, clock: Callable[[], str], files: Files | None = None
+    ) -> None:
         self._database = database
         self._directory = directory
         self._clock = clock
+        self._files = files or Files()
 
     def create(
         self,
@@ -88,6 +94,7 @@ class Volumes:
         labels: Mapping[str, str] | None = None,
         driver: str = "",
         options: Mapping[str, str] | None = None,
+        pending: bool = False,
     ) -> Volume:
         """Makes a volume; one that exists already is returned as it is.
 
@@ -96,6 +103,8 @@ class Volumes:
             labels: the user's.
             driver: only `local` exists.
             options: of the driver: `type`, `device` and `o`, as for mount(8).
+            pending: made for a container that does not exist yet: should this process die before it does, the volume
+                is nobody's, and goes with the next collection.
 
         Raises:
             Invalid: not a name for a volume, or options that make no sense.
@@ -109,7 +118,10 @@ class Volumes:
         if options:
             volume_driver.check(chosen, options)
         doc = {"labels": dict(labels or {}), "anonymous": not name, "options": dict(options or {})}
+        lease = Leases(self._database).acquire("make a volume for a container") if pending else None
         with self._database.write() as connection:
+            if lease is not None:
+                lease.add_in(connection, VOLUME, [chosen])
             connection.execute(
                 "INSERT OR IGNORE INTO volumes (name, created_at, doc) VALUES (?, ?, ?)",
                 (chosen, self._clock(), json.dumps(doc)),
@@ -176,8 +188,9 @@ class Volumes:
             shutil.rmtree(os.path.join(self._directory, name))
         with self._database.write() as connection:
             connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
+            settle(connection, VOLUME, [name])
 
-    def seed(self, name: str, root: str, target: str) -> bool:
+    def seed(self, name: str, root: str, target: str, *, durable: bool = True) -> bool:
         """Fills an empty volume with what the image has at `target`; owner and mode of the directory come along.
 
         The content is copied beside the volume and moved in when it is whole: a seeding that was killed is completed
@@ -187,20 +200,31 @@ class Volumes:
             name: of the volume.
             root: the mounted root file system.
             target: container path.
+            durable: the content is on disk before the volume counts as seeded; a power cut leaves all of it, or a
+                volume that is seeded again. Not needed for one that goes with the run.
 
         Returns:
             Whether anything was taken over; False for a volume in use before, or nothing in the image.
+
+        Raises:
+            StoreFull, StoreIOFailed: the disk refuses.
         """
         data = self._data(name)
         ready = os.path.join(self._directory, name, _SEED)
         if os.listdir(data) and not os.path.isdir(ready):
             return False
         with rootfs.opened(root) as root_fd, _locked(os.path.dirname(data)):
-            if self.get(name).options and volume_driver.is_mounted(os.path.dirname(data)):
-                return _copy_into(root_fd, target, data)  # nothing can be moved in from beside it
-            if not os.path.isdir(ready) and (os.listdir(data) or not _copy_aside(root_fd, target, ready)):
-                return False
-            _move_in(ready, data)
+            try:
+                if self.get(name).options and volume_driver.is_mounted(os.path.dirname(data)):
+                    # Nothing can be moved in from beside it.
+                    return _copy_into(root_fd, target, data, self._files if durable else None)
+                if not os.path.isdir(ready) and (
+                    os.listdir(data) or not _copy_aside(root_fd, target, ready, self._files, durable=durable)
+                ):
+                    return False
+                _move_in(ready, data, self._files, durable=durable)
+            except OSError as error:
+                raise_typed(data, error)
         return True
 
     def _data(self, name: str) -> str:
@@ -221,8 +245,8 @@ def _locked(directory: str) -> Iterator[None]:
         os.close(fd)
 
 
-def _copy_into(root_fd: int, target: str, data: str) -> bool:
-    """Copies a directory of the image into `data`; False for no directory."""
+def _copy_into(root_fd: int, target: str, data: str, files: Files | None) -> bool:
+    """Copies a directory of the image into `data`, durably with `files`; False for no directory."""
     try:
         source = rootfs.open_path(root_fd, target, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
@@ -233,10 +257,12 @@ def _copy_into(root_fd: int, target: str, data: str) -> bool:
     finally:
         os.close(source)
         os.close(destination)
+    if files is not None:
+        files.sync_tree(data)
     return True
 
 
-def _copy_aside(root_fd: int, target: str, ready: str) -> bool:
+def _copy_aside(root_fd: int, target: str, ready: str, files: Files, *, durable: bool) -> bool:
     """Copies a directory of the image to `ready`, which is there only when it is whole; False for no directory."""
     try:
         source = rootfs.open_path(root_fd, target, os.O_RDONLY | os.O_DIRECTORY)
@@ -244,10 +270,8 @@ def _copy_aside(root_fd: int, target: str, ready: str) -> bool:
         return False
     unfinished = ready + ".new"
     try:
-        import shutil
-
-        shutil.rmtree(unfinished, ignore_errors=True)
-        os.mkdir(unfinished, 0o700)
+        files.remove_tree(unfinished)
+        files.mkdir(unfinished, 0o700)
         destination = os.open(unfinished, os.O_RDONLY | os.O_DIRECTORY)
         try:
             _copy_directory(source, destination, {})
@@ -255,25 +279,29 @@ def _copy_aside(root_fd: int, target: str, ready: str) -> bool:
             os.close(destination)
     finally:
         os.close(source)
-    os.rename(unfinished, ready)
+    if durable:
+        files.sync_tree(unfinished)
+    files.rename(unfinished, ready)
+    if durable:
+        files.sync_dir(os.path.dirname(ready))
     return True
 
 
-def _move_in(ready: str, data: str) -> None:
+def _move_in(ready: str, data: str, files: Files, *, durable: bool) -> None:
     """Moves what is in `ready` into the volume; what a container has put there meanwhile stays as it is."""
     source, destination = (os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (ready, data))
     try:
         facts = os.fstat(source)
         for name in os.listdir(source):
             if name not in os.listdir(destination):
-                os.rename(name, name, src_dir_fd=source, dst_dir_fd=destination)
+                files.rename(f"{ready}/{name}", f"{data}/{name}")
         _copy_facts(facts, source, destination)
     finally:
         os.close(source)
         os.close(destination)
-    import shutil
-
-    shutil.rmtree(ready)
+    if durable:
+        files.sync_dir(data)
+    files.remove_tree(ready)
 
 
 def _copy_directory(source: int, destination: int, links: dict[tuple[int, int], int]) -> None:

@@ -103,8 +103,17 @@ def outdated(db: Database) -> list[str]:
     ]
 
 
+def unknown(db: Database) -> list[str]:
+    """The ids of the containers that have a file, and that the index does not know."""
+    root = os.path.dirname(db.path)
+    found = [name for name in _names(f"{root}/containers") if _read(record_file(root, name))["containers"]]
+    with db.read() as connection:
+        known = {row[0] for row in connection.execute("SELECT id FROM containers")}
+    return [name for name in found if name not in known and os.path.lexists(record_file(root, name))]
+
+
 def restore(connection: sqlite3.Connection, paths: StorePaths) -> list[str]:
-    """Brings containers back into an index made again, within the caller's transaction; returns their ids.
+    """Brings containers back that the index does not know, within the caller's transaction; returns their ids.
 
     A layer stays even when the tree it stood on is lost: nobody but its owner can say what it is worth.
     """
@@ -117,7 +126,7 @@ def restore(connection: sqlite3.Connection, paths: StorePaths) -> list[str]:
         try:
             connection.execute(_insert("containers"), row)
         except sqlite3.IntegrityError:
-            continue  # another one has its name
+            continue  # it is there, or another one has its name
         for layer in document["snapshots"]:
             _restore_layer(connection, paths, layer)
         known = [each for each in document["volumes"] if os.path.isdir(f"{paths.volumes}/{each[0]}/_data")]

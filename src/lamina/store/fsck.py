@@ -120,6 +120,7 @@ class Fsck:
         trees = list(self._snapshots())
         findings += self._settle_snapshots(trees, repair=repair)
         findings += self._references(repair=repair)
+        findings += self._unknown_containers(repair=repair)
         findings += self._leftovers(repair=repair)
         findings += self._names_file(repair=repair)
         findings += self._container_files(repair=repair)
@@ -166,6 +167,19 @@ class Fsck:
             self._ledger.keep()
             finding = _done(finding, "written again from the index")
         yield finding
+
+    def _unknown_containers(self, *, repair: bool) -> Iterator[Finding]:
+        """Before trees are looked at: those of these containers are not to be set aside."""
+        found = container_files.unknown(self._db)
+        back: list[str] = []
+        if found and repair:
+            with self._db.write() as connection:
+                back = container_files.restore(connection, self._paths)
+        for each in found:
+            finding = Finding(
+                "container", each, "the index does not know it, its record does", "the index lost its last changes"
+            )
+            yield _done(finding, "taken back into the index") if each in back else finding
 
     def _container_files(self, *, repair: bool) -> Iterator[Finding]:
         late = container_files.outdated(self._db)

@@ -24,6 +24,7 @@ from lamina.values import dataclass
 BLOB: Final = "blob"
 SNAPSHOT: Final = "snapshot"
 IMAGE: Final = "image"
+VOLUME: Final = "volume"
 #: After this an owner that cannot be seen (another pid namespace) counts as gone.
 DEFAULT_TTL: Final = timedelta(hours=24)
 
@@ -157,6 +158,14 @@ class Leases:
         if mine[1] != theirs[1]:
             return not expired
         return process_start(pid) == start
+
+
+def settle(connection: sqlite3.Connection, kind: str, keys: Iterable[str]) -> None:
+    """Ends the leases that hold these, within the caller's transaction: from now on something else keeps them."""
+    connection.executemany(
+        "DELETE FROM leases WHERE id IN (SELECT lease FROM lease_items WHERE kind = ? AND key = ?)",
+        [(kind, key) for key in keys],
+    )
 
 
 def process_start(pid: int) -> str | None:

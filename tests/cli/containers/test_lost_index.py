@@ -89,3 +89,14 @@ def test_a_record_that_is_lost_is_written_again(lamina: Program):
     assert lamina("fsck", "--repair").returncode == 0
     assert record.read_bytes() == written
     assert lamina("fsck").returncode == 0
+
+
+@pytest.mark.parametrize("lamina", ["overlay"], indirect=True)
+def test_an_index_that_lost_its_last_changes(lamina: Program):
+    web = lamina.out("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    with lamina.engine() as engine, engine.store.db.write() as connection:
+        for table in ("containers", "snapshots WHERE kind = 'active'", "endpoints"):
+            connection.execute(f"DELETE FROM {table}")
+    assert f"container {web}: the index does not know it" in lamina("fsck").stdout
+    assert lamina("fsck", "--repair").returncode == 0
+    assert lamina.out("exec", "web", "cat", "/data/seed") == "from the image"
