@@ -6,19 +6,25 @@ import hashlib
 import json
 import os
 import random
+import re
+import resource
 import signal
 import socket
 import sqlite3
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lamina.registry.config import MIB, RegistryConfig
 from lamina.registry.content import Content, open_directory
 from lamina.registry.errors import NewerSchema
+from lamina.registry.metadata.failures import DamagedMetadata
+from lamina.registry.metadata.protocol import UploadRecord
 from lamina.registry.metadata.sql import SqlMetadata
 from lamina.registry.names import Repository
 from lamina.registry.scrub import Scrubber
@@ -26,6 +32,7 @@ from lamina.registry.service import Registry, open_registry
 from lamina.spec.digest import Digest
 from lamina.store.backends.driver import Upload
 from lamina.store.backends.filesystem import FilesystemDriver
+from lamina.store.files import StoreIOFailed
 from lamina.testing.registry import registry_process, running, running_registry
 from lamina.testing.registry_client import Client, digest_of
 
@@ -97,6 +104,55 @@ def test_an_upload_is_resumed_at_a_server_that_was_started_later(tmp_path: Path,
         done = client.request("PUT", f"{location}?digest={digest_of(DATA)}", DATA[offset:], rest)
         assert done.status == 201
         assert client.get(done.headers["Location"]).body == DATA
+
+
+class BusyMetadata:
+    """A database in which the first look at an upload takes until the gate opens."""
+
+    def __init__(self, inner: SqlMetadata) -> None:
+        self._inner, self.gate, self.asked = inner, threading.Event(), threading.Event()
+
+    def upload(self, upload: str) -> UploadRecord | None:
+        if not self.asked.is_set():
+            self.asked.set()
+            self.gate.wait()
+        return self._inner.upload(upload)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def server_has_heard_the_end(connection: socket.socket) -> bool:
+    """Whether the other end of a closed connection of this machine knows of it: state CLOSE_WAIT, proc(5)."""
+    port = f":{connection.getsockname()[1]:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()]
+    return any(row[2].endswith(port) and row[3] == "08" for row in rows)
+
+
+def test_what_a_dead_client_streamed_does_not_come_in_after_it_resumed(tmp_path: Path) -> None:
+    # F14: docker's style, without a Content-Range, at a server too busy to begin the request before the client is back
+    metadata: Any = BusyMetadata(SqlMetadata(f"sqlite:///{tmp_path}/registry.db"))
+    registry = Registry(RegistryConfig(), metadata, Content(open_directory(str(tmp_path))))
+    with running(registry) as address, ExitStack() as stack:
+        stack.callback(metadata.gate.set)
+        client = Client(address)
+        location = client.begin("a")
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            head = f"PATCH {location} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(DATA)}\r\n\r\n"
+            # More than the server buffers: it stops to read, and so does not see the end that comes after.
+            connection.sendall(head.encode() + DATA[: 2 * MIB + 70_000])
+            metadata.asked.wait()
+            connection.shutdown(socket.SHUT_WR)
+            while not server_has_heard_the_end(connection):
+                pass
+            assert received(client, location) == 0
+            metadata.gate.set()
+            while (status := client.request("PATCH", location, DATA).status) == 429:
+                pass  # the request of the dead client has the session for a moment
+            assert status == 202
+        done = client.request("PUT", f"{location}?digest={digest_of(DATA)}")
+        assert done.status == 201
 
 
 def test_running_requests_end_before_the_server_does(tmp_path: Path) -> None:
@@ -370,6 +426,50 @@ def test_a_rotten_manifest_is_never_served(tmp_path: Path) -> None:
             assert client.get(f"/v2/a/manifests/{reference}").status == 404
         assert client.push_manifest("a", "v1", data).status == 201
         assert client.get("/v2/a/manifests/v1").body == data
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    # F5: one line with the file and a way out, not a traceback; nothing of the rest is touched
+    with running_registry(str(tmp_path)) as address:
+        Client(address).push_image("a", "v1")
+    database, kept = tmp_path / "registry.db", sorted(tmp_path.glob("blobs/*/*"))
+    whole = database.read_bytes()
+    for torn in (b"no database" * 1000, whole[:4096] + bytes(len(whole) - 4096), whole[: len(whole) // 2]):
+        database.write_bytes(torn)
+        with pytest.raises(DamagedMetadata, match=re.escape(f"the registry's database {database} is damaged: ")):
+            open_registry(str(tmp_path))
+        assert database.read_bytes() == torn
+    database.write_bytes(whole)
+    with running_registry(str(tmp_path)) as address:
+        assert Client(address).get("/v2/a/manifests/v1").status == 200
+    assert sorted(tmp_path.glob("blobs/*/*")) == kept
+
+
+def test_a_root_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreIOFailed, match=f"cannot write {tmp_path}/file/root: "):
+        open_registry(str(tmp_path / "file" / "root"))
+
+
+def test_more_connections_than_descriptors(tmp_path: Path) -> None:
+    # F7: those that cannot be served are dropped; the server lives, and serves when there is room again
+    with registry_process(str(tmp_path)) as (address, process):
+        client = Client(address)
+        digest = client.push_image("a", "v1")
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (40, 40))
+        host, port = address.split(":")
+        with ExitStack() as stack:
+            for _ in range(80):
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            with suppress(OSError):
+                client.get("/v2/a/manifests/v1")
+        reply = None
+        while reply is None or reply.status == 503:
+            with suppress(OSError):  # the server has not noticed yet that they are gone
+                reply = client.get("/v2/a/manifests/v1")
+        assert reply.headers["Docker-Content-Digest"] == digest
+        assert client.push_blob("a", DATA) == digest_of(DATA)
+        assert process.poll() is None
 
 
 @pytest.mark.parametrize("size", [0, 100])

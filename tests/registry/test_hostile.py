@@ -98,8 +98,9 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         client.push_blob("a", os.urandom(3 * MIB))
         client.get("/v2/a/tags/list")
         with sqlite3.connect(tmp_path / "registry.db") as database:
-            rows = ((f"t{number}", digest) for number in range(1_000_000))
-            database.executemany("INSERT INTO tags (repository_id, name, digest) VALUES (1, ?, ?)", rows)
+            numbers = "WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers LIMIT 1000000) "
+            made = "INSERT INTO tags (repository_id, name, digest) SELECT 1, printf('t%07d', n), ? FROM numbers"
+            database.execute(numbers + made, (digest,))
         database.close()
         before = resident(process.pid)
         assert len(client.get(f"/v2/a/tags/list?n={2**31}").json()["tags"]) == 10_000
@@ -112,21 +113,26 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 # -- time
 
 
-def slow_config() -> RegistryConfig:
-    return RegistryConfig(keepalive_timeout=0.5, body_idle_timeout=0.5, min_rate=100, rate_window=0.5)
+BLOB = os.urandom(30 * MIB)
 
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry whose timeouts are short."""
-    with running_registry(str(tmp_path_factory.mktemp("impatient")), slow_config()) as running:
+    """A registry whose timeouts are short, and what was pushed while they were not: `a` with `v1`, `large` and BLOB."""
+    root = str(tmp_path_factory.mktemp("impatient"))
+    with running_registry(root) as running:
+        client = Client(running)
+        client.push_image("a", "v1")
+        client.push_blob("a", BLOB)
+        client.push_manifest("a", "large", json.dumps(client.image("a")).encode().ljust(4 * MIB))
+    config = RegistryConfig(keepalive_timeout=0.5, body_idle_timeout=0.5, min_rate=100, rate_window=0.5)
+    with running_registry(root, config) as running:
         yield running
 
 
 def test_requests_that_never_end_are_cut_while_others_are_served(impatient: str) -> None:
     # threat 54: slow-loris
     client = Client(impatient)
-    client.push_image("a", "v1")
     with ExitStack() as stack:
         lorises = [stack.enter_context(connect(impatient)) for _ in range(200)]
         for loris in lorises:
@@ -164,11 +170,7 @@ def test_a_body_that_trickles_is_cut(impatient: str) -> None:
 def test_a_reader_that_stops_is_dropped(impatient: str, what: str) -> None:
     # threat 54
     client = Client(impatient)
-    if what == "blob":
-        path = f"/v2/a/blobs/{client.push_blob('a', os.urandom(30 * MIB))}"
-    else:
-        client.push_manifest("a", "large", json.dumps(client.image("a")).encode().ljust(4 * MIB))
-        path = "/v2/a/manifests/large"
+    path = f"/v2/a/blobs/{digest_of(BLOB)}" if what == "blob" else "/v2/a/manifests/large"
     host, port = impatient.split(":")
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

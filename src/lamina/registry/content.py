@@ -10,16 +10,23 @@ from typing import BinaryIO, Final
 from lamina.spec.digest import HEX_LENGTH, Digest
 from lamina.store.backends.driver import BlobNotFound, ByteDriver
 from lamina.store.backends.filesystem import FilesystemDriver
-from lamina.store.files import Files
+from lamina.store.files import Files, raise_typed
 
 _PRIVATE: Final = 0o700
 _CHUNK: Final = 1 << 20
 
 
 def make_private(path: str) -> str:
-    """Create a directory tree whose last part only its owner may enter, whatever the umask (threat 59)."""
-    os.makedirs(path, mode=_PRIVATE, exist_ok=True)
-    os.chmod(path, _PRIVATE)
+    """Create a directory tree whose last part only its owner may enter, whatever the umask (threat 59).
+
+    Raises:
+        StoreFull, StoreIOFailed: it cannot be made.
+    """
+    try:
+        os.makedirs(path, mode=_PRIVATE, exist_ok=True)
+        os.chmod(path, _PRIVATE)
+    except OSError as error:
+        raise_typed(path, error)
     return path
 
 

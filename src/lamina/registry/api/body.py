@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final, Protocol
 
@@ -15,10 +16,27 @@ from lamina.registry.errors import SizeMismatch, SlowClient
 
 #: Bytes that are hashed and written in one go, and that one request may hold in memory twice.
 PIECE: Final = 2 * MIB
+#: `tcpi_state` of linux/tcp.h for a connection that both sides keep open.
+_ESTABLISHED: Final = 1
 
 
 class Gone(ConnectionError):
     """The client went away in the middle of its body."""
+
+
+def hung_up(request: web.BaseRequest) -> bool:
+    """Whether the client has closed its side already, so that nobody waits for the answer.
+
+    The kernel is asked: the event loop learns of it only after it has read what came before.
+    """
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        return True
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family not in {socket.AF_INET, socket.AF_INET6}:
+        return False
+    state: int = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    return state != _ESTABLISHED
 
 
 class RateGuard:

@@ -9,6 +9,7 @@ from aiohttp import web
 from lamina import errors as kinds
 from lamina.errors import LaminaError
 from lamina.registry import errors
+from lamina.registry.metadata.failures import DamagedMetadata
 from lamina.spec.digest import InvalidDigest
 from lamina.spec.distribution import Code, WireError, encode_errors
 from lamina.store.backends.driver import UploadBusy
@@ -39,6 +40,7 @@ TABLE: Final[tuple[tuple[type[LaminaError], Code, int], ...]] = (
     (errors.BlobTooLarge, Code.BLOB_UPLOAD_INVALID, 413),
     (errors.SlowClient, Code.BLOB_UPLOAD_INVALID, 408),
     (StoreFull, Code.UNAVAILABLE, 507),
+    (DamagedMetadata, Code.UNKNOWN, 500),
     (kinds.NotFound, Code.NAME_UNKNOWN, 404),
     (kinds.AlreadyExists, Code.UNSUPPORTED, 409),
     (kinds.Invalid, Code.NAME_INVALID, 400),

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from lamina.registry.api.body import pour
+from lamina.registry.api.body import Gone, hung_up, pour
 from lamina.registry.api.call import Call
 from lamina.registry.api.wire import empty
 from lamina.registry.errors import SizeMismatch, UploadInvalid, UploadOutOfOrder
@@ -94,6 +94,9 @@ async def _receive(call: Call, writer: UploadWriter) -> None:
         declared = call.request.content_length
         if last < first or (declared is not None and declared != last - first + 1):
             raise SizeMismatch(f"Content-Range {first}-{last} does not fit Content-Length {declared}")
+    elif hung_up(call.request):
+        # It may have come back and resumed before we got to this: bytes that do not say where they go stay out.
+        raise Gone("the client left before its request began")
     start = writer.offset
     await pour(call, writer)
     if text is not None and match is not None and writer.offset - start != last - first + 1:

@@ -10,6 +10,8 @@ from sqlalchemy.engine import Connection, Engine, make_url
 
 from lamina.registry.errors import NewerSchema
 from lamina.registry.metadata import schema
+from lamina.registry.metadata.failures import place_of, raise_typed
+from lamina.store import files
 
 #: How long a writer waits for another process's transaction, in milliseconds.
 BUSY_TIMEOUT: Final = 30_000
@@ -20,6 +22,8 @@ def open_engine(url: str, *, connections: int = 16) -> Engine:
 
     Raises:
         NewerSchema: a newer lamina wrote it.
+        StoreFull, StoreIOFailed, MetadataUnavailable: it can be neither made nor opened.
+        DamagedMetadata: the file is no database of ours any more.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -32,10 +36,17 @@ def open_engine(url: str, *, connections: int = 16) -> Engine:
         )
         _tame_sqlite(engine)
         if parsed.database:
-            os.close(os.open(parsed.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            try:
+                os.close(os.open(parsed.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            except OSError as error:
+                files.raise_typed(parsed.database, error)
     else:
         engine = sa.create_engine(parsed, pool_size=connections, max_overflow=0, pool_pre_ping=True)
-    _migrate(engine)
+    try:
+        _migrate(engine)
+    except sa.exc.DBAPIError as error:
+        engine.dispose()
+        raise_typed(place_of(engine), error)
     return engine
 
 

@@ -6,13 +6,14 @@ import sqlite3
 from typing import Final, NoReturn
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Engine
 
-from lamina.errors import Unavailable
+from lamina.errors import Integrity, Unavailable
 from lamina.store.files import StoreFull
 
 #: SQLSTATE of PostgreSQL, appendix A: disk_full.
 _DISK_FULL: Final = "53100"
-#: SQLITE_ERROR is wrong SQL and SQLITE_CORRUPT a damaged file: neither passes by waiting.
+#: What another process, or the administrator, can bring to an end. SQLITE_ERROR, wrong SQL, is not among them.
 _PASSING: Final = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 )
@@ -31,11 +32,33 @@ class MetadataUnavailable(Unavailable):
         self.place, self.reason = place, reason
 
 
+class DamagedMetadata(Integrity):
+    """The database's file is not what SQLite wrote (F5).
+
+    Attributes:
+        place: of the file.
+        reason: SQLite's words.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(
+            f"the registry's database {place} is damaged: {reason}",
+            hint="put back a copy of it, or move it away, start with none and push again: blobs are kept",
+        )
+        self.place, self.reason = place, reason
+
+
+def place_of(engine: Engine) -> str:
+    """The database of an engine for people, without its password."""
+    return engine.url.database or engine.url.render_as_string()
+
+
 def raise_typed(place: str, error: sa.exc.DBAPIError) -> NoReturn:
     """Turn what a driver raised into an error with a kind.
 
     Raises:
         StoreFull: no space, or no quota, for the change.
+        DamagedMetadata: the file is no database, or a torn one.
         MetadataUnavailable: locked for too long, I/O error, connection lost.
         sqlalchemy.exc.DBAPIError: `error` itself, when it is none of these.
     """
@@ -46,6 +69,8 @@ def raise_typed(place: str, error: sa.exc.DBAPIError) -> NoReturn:
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise StoreFull(place, reason) from error
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise DamagedMetadata(place, reason) from error
         if code in _PASSING:
             raise MetadataUnavailable(place, reason) from error
     elif getattr(cause, "sqlstate", None) == _DISK_FULL:

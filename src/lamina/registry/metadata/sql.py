@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Row
 from lamina.registry.errors import ManifestBlobUnknown, SizeMismatch, TooManyUploads
 from lamina.registry.metadata import schema as t
 from lamina.registry.metadata.connect import open_engine
-from lamina.registry.metadata.failures import raise_typed
+from lamina.registry.metadata.failures import place_of, raise_typed
 from lamina.registry.metadata.protocol import ManifestRecord, References, UploadRecord
 from lamina.registry.names import Repository, Tag
 from lamina.spec.digest import Digest
@@ -39,7 +39,7 @@ class SqlMetadata:
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
-        self._place = self._engine.url.database or self._engine.url.render_as_string()
+        self._place = place_of(self._engine)
         self._watch = _Watch(self._engine.url.database) if self._engine.dialect.name == "sqlite" else None
         self._insert: Any = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
 
