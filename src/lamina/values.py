@@ -81,11 +81,11 @@ else:
         return dataclasses.fields(value)
 
     def replace(value, /, **changes):
-        """As `dataclasses.replace`."""
+        """As `dataclasses.replace` of Python 3.13."""
         for one in fields(value):
             if not one.init:
                 if one.name in changes:
-                    raise ValueError(f"field {one.name} is declared with init=False, it cannot be specified")
+                    raise TypeError(f"field {one.name} is declared with init=False, it cannot be specified")
             elif one.name not in changes:
                 changes[one.name] = getattr(value, one.name)
         return value.__class__(**changes)
