@@ -140,9 +140,9 @@ def test_import_from_a_web_server(lamina: CommandLine):  # C03
         (["-c", "RUN x", "-"], ROOTFS, "Error response from daemon: RUN is not a valid change command"),
         (["nope.tar"], b"", "open nope.tar: no such file or directory"),
         (["-", "x@sha256:" + "0" * 64], ROOTFS, "Error response from daemon: cannot import digest reference"),
-        (["-"], b"this is no tar" * 100, "Error response from daemon: "),
-        (["-"], gzip.compress(ROOTFS)[:-20], "Error response from daemon: damaged gzip stream"),
-        (["-"], ROOTFS[:700], "Error response from daemon: "),
+        (["-"], b"this is no tar" * 100, "Error response from daemon: standard input: damaged tar archive"),
+        (["-"], gzip.compress(ROOTFS)[:-20], "Error response from daemon: standard input: damaged gzip stream"),
+        (["-"], ROOTFS[:700], "Error response from daemon: standard input: "),
     ],
     ids=["change", "file", "digest", "garbage", "cut gzip", "cut tar"],
 )
@@ -264,9 +264,20 @@ def test_damaged_archives_bring_nothing(lamina: CommandLine, other: CommandLine)
     for damaged in (bytes(flipped), saved[:50_000], b"no archive at all", b""):
         outcome = other("load", stdin=damaged)
         assert outcome.status == 1
-        assert outcome.err.startswith("Error response from daemon: ")
+        assert outcome.err.startswith("Error response from daemon: standard input")
         assert len(outcome.err.splitlines()) <= 2
+        (other.folder / "junk").write_bytes(damaged)
+        outcome = other("load", "-i", "junk")
+        assert outcome.status == 1
+        assert outcome.err.startswith(f"Error response from daemon: {other.folder}/junk")
         assert other.ok("images", "-qa") == ""
+
+
+def test_import_of_junk_names_the_file(lamina: CommandLine):  # C03
+    (lamina.folder / "junk").write_bytes(b"junk" * 500)
+    outcome = lamina("import", "junk", "app")
+    assert outcome.status == 1
+    assert outcome.err.startswith(f"Error response from daemon: {lamina.folder}/junk: damaged tar archive, offset 0: ")
 
 
 @pytest.mark.peer

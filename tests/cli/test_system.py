@@ -113,6 +113,9 @@ def test_info(lamina: CommandLine):  # C37
     assert " Images: 1\n" in shown
     assert lamina.ok("info", "-f", "{{.Images}} {{.DockerRootDir}}") == f"1 {lamina.root}\n"
     assert json.loads(lamina.ok("info", "-f", "json"))["ContainersRunning"] == 0
+    expected = "overlay2" if os.geteuid() == 0 else "vfs"
+    assert lamina.ok("info", "-f", "{{.Driver}}") == expected + "\n"  # S04: the word that scripts compare
+    assert lamina.ok("image", "inspect", "-f", "{{.GraphDriver.Name}}", "app") == expected + "\n"
     lamina.env = {**lamina.env, "https_proxy": "http://me:hunter2@proxy:3128"}
     assert "hunter2" not in lamina.ok("info")
 

@@ -12,7 +12,7 @@ from lamina.testing import fake_runtime
 
 
 def test_names_that_are_not_installed(tmp_path: Path):
-    with pytest.raises(oci.NoSuchRuntime, match="no such runtime: runq"):
+    with pytest.raises(oci.NoSuchRuntime, match="unknown or invalid runtime name: runq"):
         oci.choose(str(tmp_path), "runq", cgroups="v2")
 
 

@@ -150,11 +150,18 @@ def import_(ctx: Context, options: ImportOptions) -> None:
         reference=reference_of(options.args[1]) if len(options.args) > 1 else None,
         # Docker's client sends a file like a stream, so that its name is not known to the engine.
         source=source if _URL.match(source) else "-",
+        place=_place(ctx, source),
         message=options.message,
         changes=options.change,
         platform=platform_of(options.platform),
     )
     ctx.stdout.write(f"{_import(ctx, source, wanted)}\n")
+
+
+def _place(ctx: Context, source: str) -> str:
+    if source == "-":
+        return "standard input"
+    return source if _URL.match(source) else ctx.path(source)
 
 
 def _import(ctx: Context, source: str, wanted: EngineImport) -> object:

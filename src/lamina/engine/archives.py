@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from lamina.engine.places import naming
 from lamina.engine.transfer import host_platform
 from lamina.errors import Unsupported
 from lamina.progress import Progress, ProgressSink, discard
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lamina.store.lookup import Found
     from lamina.transports.archive.read import Archive, ArchivedImage
 
+STDIN: Final = "standard input"
 Write = Callable[[bytes | bytearray | memoryview], object]
 
 
@@ -147,7 +149,7 @@ class Archives:
         """
         from lamina.transports.archive.read import Archive
 
-        with Archive.open(path, spool_dir=self._spool) as archive:
+        with naming(path), Archive.open(path, spool_dir=self._spool) as archive:
             return self._load(archive, platform, progress)
 
     def load(
@@ -156,7 +158,7 @@ class Archives:
         """The same from a stream, which is spooled to the store's disk first; errors as `load_file`."""
         from lamina.transports.archive.read import Archive
 
-        with Archive.read(stream, spool_dir=self._spool) as archive:
+        with naming(STDIN), Archive.read(stream, spool_dir=self._spool, name=STDIN) as archive:
             return self._load(archive, platform, progress)
 
     @property

@@ -141,6 +141,10 @@ class Containers:
         if new.name and not _NAME.fullmatch(new.name):
             raise InvalidName(new.name)
         check_options(new.options)
+        if new.options.runtime:
+            from lamina.runtime import oci
+
+            oci.check_name(new.options.runtime)
         found = self._image(new, progress, missing)
         store = self._engine.store
         config = store.images.config(found.image.id).config

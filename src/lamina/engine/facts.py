@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from lamina import __version__
+from lamina.engine.inspection import driver_name
 from lamina.engine.registries import proxies_of
 from lamina.engine.settings import Settings
+from lamina.errors import LaminaError
 from lamina.spec.timestamp import rfc3339
 
 _RUNTIMES: Final = ("crun", "runc")
@@ -39,10 +41,12 @@ def system_facts(
         paused: how many of them are paused.
         now: the time.
     """
+    from lamina.runtime import oci
+
     kernel = os.uname()
     proxies = proxies_of(settings.env)
     cgroups = _cgroup_version()
-    runtimes = {name: {"path": path} for name in _RUNTIMES if (path := shutil.which(name, path=_path(settings)))}
+    runtimes = {name: {"path": path} for name in _RUNTIMES if (path := oci.find_program(name))}
     return {
         "ID": _identity(root),
         "Containers": containers,
@@ -50,7 +54,7 @@ def system_facts(
         "ContainersPaused": paused,
         "ContainersStopped": containers - running - paused,
         "Images": images,
-        "Driver": driver,
+        "Driver": driver_name(driver),
         "DriverStatus": [["Backing Filesystem", _filesystem(root)]],
         "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "none"], "Authorization": None, "Log": _LOGS},
         "MemoryLimit": True,
@@ -89,7 +93,7 @@ def system_facts(
         "ExperimentalBuild": False,
         "ServerVersion": __version__,
         "Runtimes": runtimes,
-        "DefaultRuntime": settings.runtime or next(iter(runtimes), ""),
+        "DefaultRuntime": _default_runtime(settings),
         "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False},
         "LiveRestoreEnabled": True,  # there is no daemon whose restart could stop a container
         "Isolation": "",
@@ -100,6 +104,16 @@ def system_facts(
 
 
 _LOGS: Final = ["k8s-file"]
+
+
+def _default_runtime(settings: Settings) -> str:
+    """What `run` takes on this machine when nobody names one; "" when none can run containers."""
+    from lamina.runtime import host, oci
+
+    try:
+        return oci.choose(settings.run_root, settings.runtime, cgroups=host.cgroup_mode()).name
+    except (LaminaError, OSError):
+        return ""
 
 
 def _path(settings: Settings) -> str:

@@ -209,7 +209,7 @@ class Images:
 
     def inspect(self, name: str, platform: Platform | None = None) -> dict[str, Any]:
         """Docker's JSON object of an image; errors as `get`."""
-        from lamina.engine.inspection import image_json
+        from lamina.engine.inspection import driver_name, image_json
 
         found = self.get(name, platform)
         record, store = found.image, self._store
@@ -218,7 +218,7 @@ class Images:
         return image_json(
             record,
             store.images.config(record.id),
-            driver=store.storage_driver,
+            driver=driver_name(store.storage_driver),
             directories=self._directories(record),
             tagged_at=max((entry.tagged_at for entry in names), default=""),
             descriptor=store.images.manifest(target).descriptor if target is not None else None,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lamina.engine.changes import apply_changes
+from lamina.engine.places import naming
 from lamina.engine.transfer import host_platform
 from lamina.errors import Invalid
 from lamina.layer.compression import Compression, compressor, decompress, detect
@@ -49,6 +50,7 @@ class ImportOptions:
     Attributes:
         reference: the image's name, or None.
         source: how the comment calls where it came from.
+        place: how errors about the tar call it; "" for `source`.
         message: the comment; "" for `Imported from SOURCE`.
         changes: Dockerfile instructions to apply.
         platform: what the file system runs on; None for this machine.
@@ -59,6 +61,7 @@ class ImportOptions:
     message: str = ""
     changes: Sequence[str] = ()
     platform: Platform | None = None
+    place: str = ""
 
 
 class CannotName(Invalid):
@@ -90,9 +93,10 @@ def import_tar(engine: Engine, stream: Readable, options: ImportOptions, progres
     config = apply_changes(RunConfig(), options.changes)
     store = engine.store
     with store.lease("import") as lease:
-        diff_id, blob = _keep(store, lease, _Counted(stream, progress))
-        store.layers.add_blob(diff_id, blob)
-        store.unpacker.ensure([LayerSource(diff_id, blob, _fetch(store, blob))], lease=lease)
+        with naming(options.place or options.source):
+            diff_id, blob = _keep(store, lease, _Counted(stream, progress))
+            store.layers.add_blob(diff_id, blob)
+            store.unpacker.ensure([LayerSource(diff_id, blob, _fetch(store, blob))], lease=lease)
         message = options.message or f"Imported from {options.source}"
         created = creation_time(engine)
         document = ImageConfig.make(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from lamina.spec.config import ImageConfig, RunConfig
 from lamina.spec.descriptor import Descriptor
@@ -20,6 +20,15 @@ _ALWAYS: dict[str, Any] = {
     "Volumes": None,
     "WorkingDir": "",
 }
+
+
+# As Docker calls the driver that stacks many layers by one overlay mount; scripts compare the word.
+_DRIVERS: Final = {"overlay": "overlay2"}
+
+
+def driver_name(driver: str) -> str:
+    """The storage driver as Docker names it."""
+    return _DRIVERS.get(driver, driver)
 
 
 def image_json(

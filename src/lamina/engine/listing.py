@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -187,6 +187,8 @@ _Keep = Callable[[ContainerRecord], bool]
 
 def _predicate(engine: Engine, chosen: Filters) -> _Keep:
     tests: list[_Keep] = [make(engine, chosen.values(key)) for key, make in _TESTS.items() if key in chosen]
+    if "publish" in chosen or "expose" in chosen:
+        tests.append(_by_ports(chosen))
 
     def keep(record: ContainerRecord) -> bool:
         if not all(test(record) for test in tests):
@@ -283,30 +285,32 @@ def _by_network(engine: Engine, values: Sequence[str]) -> _Keep:
     return lambda record: network_of(ContainerOptions.from_json(record.options)) in names
 
 
-def _by_port(key: str, of: Callable[[ContainerRecord], Iterable[tuple[int, str]]]) -> Callable[..., _Keep]:
-    def make(_engine: Engine, values: Sequence[str]) -> _Keep:
-        from lamina.runtime.network.ports import InvalidPort, parse_exposed
+def _by_ports(chosen: Filters) -> _Keep:
+    """As Docker's engine: `publish` is a port of the host, `expose` one of the container, either will do.
 
-        wanted: set[tuple[int, str]] = set()
-        for value in values:
-            try:
-                wanted |= set(parse_exposed(value))
-            except InvalidPort:
-                raise InvalidFilter(key, value) from None
-        return lambda record: not wanted.isdisjoint(of(record))
+    Only what PORTS shows counts, so that neither finds a container that does not run.
+    """
+    published, exposed = (_ports_of_filter(key, chosen.values(key)) for key in ("publish", "expose"))
 
-    return make
+    def keep(record: ContainerRecord) -> bool:
+        return any(
+            (port.host_port, port.protocol) in published or (port.container_port, port.protocol) in exposed
+            for port in ports_of(record, ContainerOptions.from_json(record.options))
+        )
 
-
-def _published(record: ContainerRecord) -> Iterable[tuple[int, str]]:
-    options = ContainerOptions.from_json(record.options)
-    return [(port.container_port, port.protocol) for port in ports_of(record, options) if port.host_port]
+    return keep
 
 
-def _exposed(record: ContainerRecord) -> Iterable[tuple[int, str]]:
-    options = ContainerOptions.from_json(record.options)
-    texts = exposed_ports(image_config_of(record), options)
-    return [(int(number), protocol) for number, _, protocol in (text.partition("/") for text in texts)]
+def _ports_of_filter(key: str, values: Sequence[str]) -> set[tuple[int, str]]:
+    from lamina.runtime.network.ports import InvalidPort, parse_exposed
+
+    found: set[tuple[int, str]] = set()
+    for value in values:
+        try:
+            found |= set(parse_exposed(value))
+        except InvalidPort:
+            raise InvalidFilter(key, value) from None
+    return found
 
 
 def _any(_engine: Engine, _values: Sequence[str]) -> _Keep:
@@ -317,14 +321,12 @@ _TESTS: Final[dict[str, Callable[[Any, Sequence[str]], _Keep]]] = {
     "ancestor": _by_ancestor,
     "before": _before,
     "exited": _by_exit,
-    "expose": _by_port("expose", _exposed),
     "health": _by_health,
     "id": _by_id,
     "is-task": lambda _engine, values: lambda _record: not any(value.lower() in {"1", "true"} for value in values),
     "isolation": _any,
     "name": _by_name,
     "network": _by_network,
-    "publish": _by_port("publish", _published),
     "since": _since,
     "status": _by_status,
     "volume": _by_volume,

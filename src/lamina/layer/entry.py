@@ -19,7 +19,7 @@ class BadArchive(Integrity):
 
     def __init__(self, why: str, entry: str = "", offset: int = 0) -> None:
         where = f"entry {entry!r} at offset {offset}" if entry else f"offset {offset}"
-        super().__init__(f"damaged layer archive, {where}: {why}")
+        super().__init__(f"damaged tar archive, {where}: {why}")
         self.entry = entry
         self.offset = offset
 

@@ -47,6 +47,14 @@ class NoSuchRuntime(NotFound):
         self.name = name
 
 
+class UnknownRuntime(NoSuchRuntime):
+    """What was asked for by name is not installed; the words are Docker's."""
+
+    def __init__(self, name: str) -> None:
+        LaminaError.__init__(self, f"unknown or invalid runtime name: {name}")
+        self.name = name
+
+
 class RuntimeTooOld(Unsupported):
     """The runtime's version has known holes (threat 36).
 
@@ -183,6 +191,16 @@ def find_program(name: str) -> str | None:
     return None
 
 
+def check_name(name: str) -> None:
+    """Checks that a runtime asked for by name or absolute path is there, without running it.
+
+    Raises:
+        UnknownRuntime: it is not.
+    """
+    if not (os.access(name, os.X_OK) if name.startswith("/") else find_program(name)):
+        raise UnknownRuntime(name)
+
+
 def choose(run_root: str, wanted: str = "", *, cgroups: str, needs: Needs | None = None) -> Runtime:
     """The runtime to use; what was learnt is kept in `run_root`, keyed by the binary's identity.
 
@@ -218,7 +236,7 @@ def choose(run_root: str, wanted: str = "", *, cgroups: str, needs: Needs | None
             refusal = refusal or RuntimeNotUsable(f"{path} {version} {why}; use runc")
         else:
             return Runtime(kind, path, version, os.path.join(run_root, kind))
-    raise refusal or NoSuchRuntime(wanted)
+    raise refusal or (UnknownRuntime(wanted) if wanted else NoSuchRuntime(""))
 
 
 def _why_not_hybrid(version: str, needs: Needs) -> str:

@@ -63,7 +63,9 @@ FILTERS: tuple[tuple[list[str], list[str]], ...] = (
     (["ancestor=busybox"], ["fresh", "failed", "waiting"]),
     (["before=failed"], ["waiting"]),
     (["since=waiting"], ["fresh", "failed"]),
-    (["expose=80/tcp"], ["fresh", "failed", "waiting"]),
+    (["expose=80/tcp"], ["waiting"]),  # as docker: what does not run exposes nothing
+    (["expose=79-81"], ["waiting"]),
+    (["expose=80/udp"], []),
     (["network=none"], ["fresh"]),
 )
 
@@ -76,6 +78,20 @@ def test_ps_filters(lamina, waiting):  # C24
         for filters, _ in FILTERS
     ]
     assert found == [names for _, names in FILTERS]
+
+
+def test_published_ports_are_those_of_the_host(lamina):  # C24: PublicPort and PrivatePort in docker's engine
+    lamina.out(
+        "run", "-d", "--name", "web", "-p", "127.0.0.1::80", "-p", "127.0.0.1::53/udp", "busybox", "sleep", "100"
+    )
+    lamina.out("run", "-d", "--name", "other", "--network", "none", "busybox", "sleep", "100")
+    tcp, udp = (lamina.out("port", "web", port).rpartition(":")[2] for port in ("80", "53/udp"))
+
+    def found(*filters: str) -> list[str]:
+        return lamina.out("ps", *(f"--filter={text}" for text in filters), "--format", "{{.Names}}").split()
+
+    assert [found(f"publish={tcp}"), found(f"publish={udp}/udp"), found(f"publish={tcp}/udp")] == [["web"], ["web"], []]
+    assert [found("publish=80"), found("expose=53/udp"), found("expose=1", f"publish={tcp}")] == [[], ["web"], ["web"]]
 
 
 def test_ps_size_is_that_of_the_own_layer(lamina):  # S02

@@ -191,6 +191,24 @@ def test_a_volume_in_use_stays(lamina):
     assert lamina("volume", "rm", "busy").stderr == "Error response from daemon: get busy: no such volume\n"
 
 
+# -- runtimes ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_runtime_that_is_not_there_is_refused_before_anything_is_made(lamina):  # C13 --runtime
+    for command, status in (("run", 125), ("create", 1)):
+        done = lamina(command, "--runtime", "runq", "busybox", "true")
+        assert done.returncode == status
+        assert "Error response from daemon: unknown or invalid runtime name: runq\n" in done.stderr
+    assert lamina.out("ps", "-aq") == ""
+
+
+def test_info_names_the_runtime_that_run_takes(lamina):  # C37
+    lamina.out("run", "-d", "--name", "up", "busybox", "sleep", "100")
+    with lamina.engine() as engine:
+        used = [kind.name for kind in Path(engine.settings.run_root).iterdir() if kind.name in {"crun", "runc"}]
+    assert lamina.out("info", "-f", "{{.DefaultRuntime}}") in used
+
+
 # -- ports (S20) ------------------------------------------------------------------------------------------------------
 
 
