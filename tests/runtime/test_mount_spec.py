@@ -31,8 +31,11 @@ def test_volume(text, wanted):
     [
         ("", "invalid volume specification: ''"),
         ("a:b:c:d", "invalid volume specification"),
-        ("name:", "invalid volume specification"),
-        ("name:rel", "invalid mount path: 'rel' mount path must be absolute"),
+        ("name:", "invalid spec: name:: empty section between colons"),
+        (
+            "name:rel",
+            "invalid volume specification: 'name:rel': invalid mount config for type \"volume\": invalid mount path: 'rel' mount",
+        ),
         ("name:/x:rx", "invalid mode: rx"),
         ("name:/x:rshared", "invalid mode: rshared"),
         ("na me:/x", "includes invalid characters for a local volume name"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -20,9 +21,9 @@ from lamina.errors import Invalid
 from lamina.linux import namespaces
 from lamina.linux.netlink import Netlink
 from lamina.runtime.executor import ExecRequest, Executor
-from lamina.runtime.network import ipam, nft
+from lamina.runtime.network import ipam, nft, ports
 from lamina.runtime.network.bridge import Networks
-from lamina.runtime.network.definition import BridgeNetwork, NoFreeSubnet, choose_subnet
+from lamina.runtime.network.definition import BridgeNetwork, NoFreeSubnet, choose_subnet, pools
 from lamina.runtime.network.pool import NetworkPool
 from lamina.runtime.network.ports import PortAllocated, PublishedPort, parse_publish
 from lamina.runtime.paths import RuntimePaths
@@ -144,7 +145,8 @@ def test_taken_ports(store):
     second = store.create("true", publish=tuple(parse_publish(f"{port}:80")))
     with pytest.raises(PortAllocated) as caught:
         store.supervisor.start(second)
-    assert caught.value.message == f"Bind for 0.0.0.0:{port} failed: port is already allocated"
+    said = rf"driver failed programming external connectivity on endpoint test-{second[:8]} \([0-9a-f]{{64}}\): "
+    assert re.fullmatch(f"{said}Bind for 0.0.0.0:{port} failed: port is already allocated", caught.value.message)
     assert caught.value.owner == first
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -244,11 +246,34 @@ def test_a_small_network_runs_out_and_starts_over(store):
         connection.execute("DELETE FROM networks WHERE name = 'tiny'")
 
 
+def test_what_the_kernel_refuses_of_a_port_is_said(store):
+    with pytest.raises(ports.PortRefused, match=r"failed to bind host port 192\.0\.2\.1:8080/tcp: cannot assign requ"):
+        ports.reserve(parse_publish("192.0.2.1:8080:80"))
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError:
+        with pytest.raises(
+            ports.PortRefused, match=r"failed to bind host port 0\.0\.0\.0:8080/sctp: protocol not supp"
+        ):
+            ports.reserve(parse_publish("8080:80/sctp"))
+
+
+def test_a_machine_with_many_stores_has_a_subnet_for_each():
+    taken: list[IPv4Network] = []
+    for _store in range(200):
+        taken.append(choose_subnet(taken, pools()))
+    assert not any(one.overlaps(other) for number, one in enumerate(taken) for other in taken[:number])
+    assert [str(each) for each in (taken[0], taken[31])] == ["172.17.0.0/16", "10.224.0.0/24"]
+    with pytest.raises(NoFreeSubnet) as caught:
+        choose_subnet([IPv4Network("0.0.0.0/0")], pools())
+    assert caught.value.message == "all predefined address pools have been fully subnetted"
+
+
 def test_the_subnet_avoids_what_the_machine_uses(store):
-    pools = [IPv4Network("10.0.0.0/16"), IPv4Network("10.1.0.0/16")]
-    assert choose_subnet([IPv4Network("10.0.128.0/24")], pools) == pools[1]
+    two = [IPv4Network("10.0.0.0/16"), IPv4Network("10.1.0.0/16")]
+    assert choose_subnet([IPv4Network("10.0.128.0/24")], two) == two[1]
     with pytest.raises(NoFreeSubnet):
-        choose_subnet([IPv4Network("10.0.0.0/8")], pools)
+        choose_subnet([IPv4Network("10.0.0.0/8")], two)
     with Netlink() as netlink:
         before = netlink.networks()
     subnet = store.supervisor.networks.get("bridge").subnet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.flags import Options, flag
-from lamina.cli.values import BOOL, BYTES, CPUS, DURATION, ENV, INT, LIST, MAP, STRING
+from lamina.cli.values import BOOL, BYTES, CPUS, DURATION, ENV, INT, LIST, MAP, STRING, SWAP
 from lamina.values import dataclass
 
 
@@ -162,7 +162,7 @@ class ContainerFlags(Options):
     memory_reservation: int = flag("memory-reservation", kind=BYTES, help="Memory soft limit")
     memory_swap: int = flag(
         "memory-swap",
-        kind=BYTES,
+        kind=SWAP,
         help="Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
     )
     mount: tuple[str, ...] = flag(

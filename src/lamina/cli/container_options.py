@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from lamina.cli.failures import CliError
+from lamina.cli.failures import DAEMON_PREFIX, CliError
 from lamina.runtime.config import ContainerOptions, RestartPolicy
 from lamina.values import replace
 
@@ -155,7 +155,7 @@ def _check_modes(flags: ContainerFlags) -> None:
         raise CliError("--cgroupns: invalid CGROUP mode")
     if flags.log_driver not in {"", "json-file", "local", "none"}:
         raise CliError(
-            f'logger: no log driver named "{flags.log_driver}" is registered',
+            f'{DAEMON_PREFIX}error looking up logging plugin {flags.log_driver}: plugin "{flags.log_driver}" not found',
             hint="use json-file, local or none",
         )
     if not flags.disable_content_trust:
@@ -285,8 +285,23 @@ def _exposed(values: Sequence[str]) -> tuple[str, ...]:
         try:
             found += [f"{port}/{protocol}" for port, protocol in parse_exposed(value)]
         except Invalid:
-            raise CliError(f"invalid range format for --expose: {value}") from None
+            raise CliError(f"invalid range format for --expose: {value}, error: {_why_no_range(value)}") from None
     return tuple(found)
+
+
+def _why_no_range(value: str) -> str:
+    """What docker's client has against a port or a range of ports."""
+    ports, slash, protocol = value.partition("/")
+    if slash and protocol.lower() not in {"tcp", "udp", "sctp"}:
+        return f"invalid proto: {protocol}"
+    if not ports:
+        return "empty string specified for ports"
+    for number in ports.split("-", 1):
+        if not (number.isascii() and number.isdigit()):
+            return f'strconv.ParseUint: parsing "{number}": invalid syntax'
+        if int(number) > 65535:
+            return f'strconv.ParseUint: parsing "{number}": value out of range'
+    return f"invalid range specified for port: {ports}"
 
 
 # --- mounts ----------------------------------------------------------------------------------------------------------

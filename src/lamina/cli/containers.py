@@ -135,7 +135,7 @@ def port(ctx: Context, options: NoOptions) -> None:
         return
     number, _, protocol = options.args[1].partition("/")
     protocol = protocol or "tcp"
-    if not number.isdigit() or not 0 < int(number) < 65536:
+    if not number.isdigit() or int(number) > 65535:
         reason = "value out of range" if number.isdigit() else "invalid syntax"
         raise CliError(f'Error: invalid port ({number}): strconv.ParseUint: parsing "{number}": {reason}')
     lines = [

@@ -8,7 +8,7 @@ from lamina.cli.command import NO_ARGUMENTS, at_least, command, exactly
 from lamina.cli.failures import DAEMON_PREFIX, CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.output import show
-from lamina.cli.values import BOOL, BYTES, CPUS, INT
+from lamina.cli.values import BOOL, BYTES, CPUS, INT, SWAP
 from lamina.errors import LaminaError, NotFound
 from lamina.values import dataclass
 
@@ -296,7 +296,7 @@ class UpdateOptions(Options):
     memory: int = flag("memory", "m", kind=BYTES, help="Memory limit")
     memory_reservation: int = flag("memory-reservation", kind=BYTES, help="Memory soft limit")
     memory_swap: int = flag(
-        "memory-swap", kind=BYTES, help="Swap limit equal to memory plus swap: -1 to enable unlimited swap"
+        "memory-swap", kind=SWAP, help="Swap limit equal to memory plus swap: -1 to enable unlimited swap"
     )
     pids_limit: int = flag("pids-limit", kind=INT, help="Tune container pids limit (set -1 for unlimited)")
     restart: str = flag("restart", help="Restart policy to apply when a container exits")

@@ -76,10 +76,15 @@ def _integer(function: str, low: int, high: int) -> Callable[[str], int]:
 
 
 def parse_bytes(text: str) -> int:
-    """`512m` to bytes; `-1` (unlimited swap) stays -1."""
+    """`512m` to bytes."""
     from lamina.cli.format.units import parse_size
 
-    return -1 if text == "-1" else parse_size(text)
+    return parse_size(text)
+
+
+def parse_swap(text: str) -> int:
+    """As `parse_bytes`; `-1` is unlimited."""
+    return -1 if text == "-1" else parse_bytes(text)
 
 
 def parse_duration(text: str) -> int:
@@ -148,6 +153,7 @@ INT = Kind("int", _integer("ParseInt", -(2**63), 2**63 - 1), 0)
 UINT = Kind("uint", _integer("ParseUint", 0, 2**64 - 1), 0)
 UINT16 = Kind("uint16", _integer("ParseUint", 0, 2**16 - 1), 0)
 BYTES = Kind("bytes", parse_bytes, 0)
+SWAP = Kind("bytes", parse_swap, 0)
 DURATION = Kind("duration", parse_duration, 0)
 CPUS = Kind("decimal", parse_cpus, 0)
 LIST = Kind("list", str, (), repeats=True)

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from lamina.runtime.config import ContainerOptions
 
 _LEAST_MEMORY = 6 << 20  # below it no process starts
+_IPC_MODES = frozenset({"", "none", "private", "shareable", "host"})
+_LEAST_DURATION = 1_000_000  # nanoseconds
+_MOST_CPUS = 1 << 16
+_LOG_OPTIONS = {
+    "json-file": {"compress", "env", "env-regex", "labels", "labels-regex", "max-file", "max-size", "tag"},
+    "local": {"compress", "max-file", "max-size"},
+}
 _LEAST_CPU = 10_000_000  # billionths of a CPU
 
 
@@ -19,14 +26,68 @@ def check_options(options: ContainerOptions) -> None:
 
     Raises:
         Invalid: a limit that no machine, or not this one, can give.
-        Conflict: an option that a network shared with another container does not allow.
+        Conflict: an option that a namespace shared with another container or the host does not allow.
     """
     check_limits(options)
+    _check_values(options)
+    if options.uts == "host" and options.hostname:
+        raise Conflict("conflicting options: hostname and the UTS mode")
     kind, colon, name = options.network.partition(":")
     if kind == "container" and colon:
         if not name:
             raise Invalid("invalid network mode: invalid container format container:<name|id>")
         _check_shared_network(options)
+
+
+def _check_values(options: ContainerOptions) -> None:
+    """Checks what would otherwise show only when the container starts or ends, or never."""
+    from lamina.runtime.signals import signal_number
+
+    if options.stop_signal:
+        signal_number(options.stop_signal)
+    adjust = options.oom_score_adj
+    if adjust is not None and not -1000 <= adjust <= 1000:
+        raise Invalid(f"invalid value {adjust}, range for oom score adj is [-1000, 1000]")
+    if options.ipc not in _IPC_MODES and not options.ipc.startswith("container:"):
+        raise Invalid(f"invalid IPC mode: {options.ipc}")
+    driver = options.log_driver or "json-file"
+    for name in options.log_options:
+        if driver in _LOG_OPTIONS and name not in _LOG_OPTIONS[driver]:
+            raise Invalid(f"unknown log opt '{name}' for {driver} log driver")
+    _check_cpuset(options.cpuset_cpus)
+    health = options.health
+    for name, duration in (
+        ("interval", health.interval), ("timeout", health.timeout), ("start period", health.start_period),
+    ) if health else ():  # fmt: skip
+        if duration and duration < _LEAST_DURATION:
+            raise Invalid(f"{name} in Healthcheck cannot be less than 1ms")
+
+
+def _check_cpuset(text: str) -> None:
+    """A list such as `0-2,4`; all of it has to be on this machine."""
+    if not text:
+        return
+    try:
+        wanted = _numbers(text)
+    except ValueError:
+        raise Invalid(f"Invalid value {text} for cpuset cpus") from None
+    with open("/sys/devices/system/cpu/online", encoding="ascii") as file:
+        online = file.read().strip()
+    if not wanted <= _numbers(online):
+        raise Invalid(f"Requested CPUs are not available - requested {text}, available: {online}")
+
+
+def _numbers(text: str) -> set[int]:
+    """The numbers of a list as cpuset(7) writes it, `0-2,4`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        found.update(range(int(first), min(int(last if dash else first), _MOST_CPUS) + 1))
+    return found
 
 
 def check_limits(options: ContainerOptions) -> None:

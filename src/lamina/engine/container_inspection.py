@@ -120,7 +120,7 @@ def _host_config(options: ContainerOptions) -> dict[str, Any]:
         "ContainerIDFile": "",
         "LogConfig": {"Type": options.log_driver, "Config": dict(options.log_options)},
         "NetworkMode": network_of(options),
-        "PortBindings": bindings,
+        "PortBindings": dict(sorted(bindings.items())),
         "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.maximum},
         "AutoRemove": options.auto_remove,
         "VolumeDriver": "",

@@ -172,7 +172,7 @@ class ContainerSpec:
         selinux_label: process label or "".
         annotations: handed to the runtime as they are. crun acts on some (`run.oci.*`), so only the user's own may be
             here, never labels or annotations of an image.
-        shm_size: bytes of /dev/shm.
+        shm_size: bytes of /dev/shm; 0 for none.
         init: host path of an init (catatonit, tini) to run as pid 1, or "".
         cgroup_path: where below the cgroup roots.
     """
@@ -327,12 +327,15 @@ def all_mounts(container: ContainerSpec, host: HostFacts) -> list[OciMount]:
         OciMount("/sys", "sysfs", "sysfs", (*basic, access)),
         OciMount("/sys/fs/cgroup", "cgroup", "cgroup", (access, *basic)),
     ]
-    ipc = container.namespaces.get("ipc", "private")
-    if ipc == "host":
+    shared = container.namespaces.get("ipc") == "host"
+    if shared and host.rootless:
         defaults.append(OciMount("/dev/mqueue", "/dev/mqueue", "bind", ("rbind", *basic)))
-        defaults.append(OciMount("/dev/shm", "/dev/shm", "bind", ("rbind", *basic)))
     else:
+        # Shows the queues of the namespace that it is mounted in, the host's too; not every host mounts them itself.
         defaults.append(OciMount("/dev/mqueue", "mqueue", "mqueue", basic))
+    if shared:
+        defaults.append(OciMount("/dev/shm", "/dev/shm", "bind", ("rbind", *basic)))
+    elif container.shm_size:
         size = f"size={container.shm_size}"
         defaults.append(OciMount("/dev/shm", "shm", "tmpfs", (*basic, "mode=1777", size)))
     if container.init:

@@ -30,16 +30,20 @@ class UnknownCapability(Invalid):
     """A capability that Linux does not have.
 
     Attributes:
-        name: as the user wrote it.
+        name: in full.
     """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f'invalid CapAdd or CapDrop: unknown capability: "{name}"')
+    def __init__(self, name: str, field: str) -> None:
+        super().__init__(f'invalid {field}: unknown capability: "{name}"')
         self.name = name
 
 
-def normalize(name: str) -> str:
+def normalize(name: str, field: str = "CapAdd") -> str:
     """`net_admin`, `NET_ADMIN` and `CAP_NET_ADMIN` all give `CAP_NET_ADMIN`; `ALL` stays.
+
+    Args:
+        name: as the user wrote it.
+        field: what it is for, `CapAdd` or `CapDrop`.
 
     Raises:
         UnknownCapability: no such capability.
@@ -49,7 +53,7 @@ def normalize(name: str) -> str:
         return "ALL"
     full = upper if upper.startswith("CAP_") else f"CAP_{upper}"
     if full not in ALL:
-        raise UnknownCapability(name)
+        raise UnknownCapability(full, field)
     return full
 
 
@@ -75,7 +79,7 @@ def effective(
         UnknownCapability: no such capability.
     """
     added = {normalize(name) for name in add}
-    dropped = {normalize(name) for name in drop}
+    dropped = {normalize(name, "CapDrop") for name in drop}
     if privileged:
         chosen = set(ALL)
     elif "ALL" in added:

@@ -431,7 +431,7 @@ def container_spec(
         network=network,
         namespaces=namespaces,
         annotations=options.annotations,
-        shm_size=options.shm_size or DEFAULT_SHM,
+        shm_size=0 if options.ipc == "none" else options.shm_size or DEFAULT_SHM,
         init=init_path if options.init else "",
         seccomp=options.seccomp_profile or "default",
     )
@@ -446,7 +446,7 @@ def _with_security(spec: ContainerSpec, option: str) -> ContainerSpec:
     match name:
         case "no-new-privileges":
             if value not in {"", "true", "false"}:
-                raise InvalidOption(f"invalid --security-opt: {option!r}", option)
+                raise InvalidOption(f'invalid --security-opt 2: "{option}"', option)
             return replace(spec, no_new_privileges=value != "false")
         case "seccomp":
             # A file's content comes as `seccomp_profile`; only the words are left here.
@@ -459,10 +459,10 @@ def _with_security(spec: ContainerSpec, option: str) -> ContainerSpec:
             kind, _, part = value.partition(":")
             if kind in {"type", "user", "role", "level"} and part:
                 return spec  # meaningful under SELinux only, which this system does not enforce
-            raise InvalidOption(f"invalid --security-opt: {option!r}", option)
+            raise InvalidOption(f'invalid --security-opt 2: "{option}"', option)
         case "systempaths":
             if value == "unconfined":
                 return replace(spec, masked=(), readonly_paths=())
-            raise InvalidOption(f"invalid --security-opt: {option!r}", option)
+            raise InvalidOption(f'invalid --security-opt 2: "{option}"', option)
         case _:
-            raise InvalidOption(f"invalid --security-opt: {option!r}", option)
+            raise InvalidOption(f'invalid --security-opt 2: "{option}"', option)

@@ -122,11 +122,14 @@ def parse_volume(value: str, cwd: str = "") -> MountSpec:
         InvalidMount: in Docker's words.
     """
     parts = value.split(":")
-    if not value or len(parts) > 3 or not all(parts):
+    if len(parts) > 1 and not all(parts):
+        raise InvalidMount(f"invalid spec: {value}: empty section between colons", value)
+    if not value or len(parts) > 3:
         raise InvalidMount(f"invalid volume specification: '{value}'", value)
     if len(parts) == 1:
-        return MountSpec("volume", _target(parts[0], value))
-    source, target = parts[0], _target(parts[1], value)
+        return MountSpec("volume", _target(parts[0], value, "volume"))
+    source = parts[0]
+    target = _target(parts[1], value, "bind" if source.startswith(("/", ".", "~")) else "volume")
     options = parts[2].split(",") if len(parts) == 3 else []
     if source.startswith((".", "~")) and cwd:
         source = posixpath.normpath(posixpath.join(cwd, source))
@@ -151,14 +154,15 @@ def parse_volume(value: str, cwd: str = "") -> MountSpec:
     return MountSpec("volume", target, source, readonly=readonly, nocopy=nocopy)
 
 
-def _target(path: str, value: str) -> str:
+def _target(path: str, value: str, kind: str = "") -> str:
+    """A mount's place in the container; `kind` is the type that a `-v` value stands for."""
+    about = f"invalid volume specification: '{value}': invalid mount config for type \"{kind}\": " if kind else ""
     if not path.startswith("/"):
-        raise InvalidMount(f"invalid mount path: '{path}' mount path must be absolute", value)
+        raise InvalidMount(f"{about}invalid mount path: '{path}' mount path must be absolute", value)
     clean = posixpath.normpath("/" + path.lstrip("/"))
     if clean == "/":
-        raise InvalidMount(
-            f"invalid volume specification: '{value}': invalid mount config: destination can't be '/'", value
-        )
+        about = about or f"invalid volume specification: '{value}': "
+        raise InvalidMount(f"{about}invalid specification: destination can't be '/'", value)
     if clean == "/proc" or clean.startswith("/proc/"):
         raise InvalidMount(f"invalid mount path: '{path}' is inside /proc", value)
     return clean

@@ -30,7 +30,7 @@ from lamina.runtime.config import ContainerOptions
 from lamina.runtime.host import HostFacts
 from lamina.runtime.mount_spec import parse_size
 from lamina.runtime.network.bridge import Endpoint, Networks
-from lamina.runtime.network.ports import PortMapping, parse_exposed
+from lamina.runtime.network.ports import PortAllocated, PortMapping, PortRefused, parse_exposed
 from lamina.runtime.paths import RuntimePaths, remove
 from lamina.runtime.state import ContainerRecord, Containers, ContainerState, NoSuchContainer
 from lamina.runtime.volumes import Volumes
@@ -185,12 +185,18 @@ class Starter:
         if mode.startswith("container:"):
             return None, f"/proc/{self._pid_of(mode.partition(':')[2])}/ns/net", []
         network = self._networks.get("bridge" if mode == "default" else mode)
-        endpoint, held = self._networks.connect(
-            record.id,
-            network,
-            port_mappings(record, options),
-            wanted=IPv4Address(options.ip) if options.ip else None,
-        )
+        try:
+            endpoint, held = self._networks.connect(
+                record.id,
+                network,
+                port_mappings(record, options),
+                wanted=IPv4Address(options.ip) if options.ip else None,
+            )
+        except (PortAllocated, PortRefused) as error:
+            # Docker's sentence names an endpoint that, like ours, is gone again.
+            where = f"endpoint {record.name} ({os.urandom(32).hex()})"
+            error.args = (f"driver failed programming external connectivity on {where}: {error.message}",)
+            raise
         return endpoint, endpoint.namespace, held
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from lamina.testing.commandline import CommandLine
 
 pytestmark = [pytest.mark.root, pytest.mark.runtime]
 DAEMON = "Error response from daemon: "
@@ -81,3 +85,57 @@ def test_tmpfs_takes_the_options_of_the_kernel(lamina):  # C13
 
 def test_a_volume_given_twice_is_one(lamina, tmp_path):  # C13: by scripts that build command lines
     assert lamina("run", "--rm", "-v", f"{tmp_path}:/x", "-v", f"{tmp_path}:/x", "busybox", "true").returncode == 0
+
+
+def test_what_cannot_be_is_refused_before_a_container_is_made(shared_store):  # C13, C14, S20
+    ask = CommandLine(shared_store.root.parent)
+    ask.root = shared_store.root
+    cases = [
+        (("-p", "18099-18095:80"), "invalid hostPort: 18099-18095"),
+        (("-p", "80:80:80:80"), "invalid IP address: 80:80"),
+        (
+            ("--expose", "x"),
+            'invalid range format for --expose: x, error: strconv.ParseUint: parsing "x": invalid syntax',
+        ),
+        (("--expose", "9-8"), "invalid range format for --expose: 9-8, error: invalid range specified for port: 9-8"),
+        (("--uts", "host", "-h", "x"), f"{DAEMON}conflicting options: hostname and the UTS mode"),
+        (("--ipc", "x"), f"{DAEMON}invalid IPC mode: x"),
+        (("--shm-size", "-1"), 'invalid argument "-1" for "--shm-size" flag: invalid size: \'-1\''),
+        (("-m", "-1"), 'invalid argument "-1" for "-m, --memory" flag: invalid size: \'-1\''),
+        (("--oom-score-adj", "1001"), f"{DAEMON}invalid value 1001, range for oom score adj is [-1000, 1000]"),
+        (("--stop-signal", "x"), f"{DAEMON}invalid signal: x"),
+        (("--log-driver", "x"), f'{DAEMON}error looking up logging plugin x: plugin "x" not found'),
+        (("--log-opt", "x=y"), f"{DAEMON}unknown log opt 'x' for json-file log driver"),
+        (("--cpuset-cpus", "7777"), f"{DAEMON}Requested CPUs are not available - requested 7777, available: 0"),
+        (("--cpuset-cpus", "x"), f"{DAEMON}Invalid value x for cpuset cpus"),
+        (("--health-cmd", "x", "--health-interval", "1ns"), f"{DAEMON}interval in Healthcheck cannot be less than 1ms"),
+        (("-v", ":/t"), f"{DAEMON}invalid spec: :/t: empty section between colons"),
+        (
+            ("-v", "/tmp:t"),
+            f"{DAEMON}invalid volume specification: '/tmp:t': invalid mount config for type \"bind\": inv",
+        ),
+    ]
+    for words, said in cases:
+        done = ask("run", *words, "busybox", "true")
+        assert (words, done.status, done.err.removeprefix("lamina: ")[: len(said)]) == (words, 125, said)
+    assert shared_store.out("ps", "-aq") == ""
+
+
+def test_refusals_of_a_start(lamina):  # C13
+    cases = [
+        (("--cap-add", "foo"), f'{DAEMON}invalid CapAdd: unknown capability: "CAP_FOO"'),
+        (("--cap-drop", "foo"), f'{DAEMON}invalid CapDrop: unknown capability: "CAP_FOO"'),
+        (("--security-opt", "foo=bar"), f'{DAEMON}invalid --security-opt 2: "foo=bar"'),
+    ]
+    for words, said in cases:
+        done = lamina("run", "--rm", "--network", "none", *words, "busybox", "true")
+        assert (words, done.returncode, done.stderr.removeprefix("lamina: ")[: len(said)]) == (words, 125, said)
+
+
+def test_ipc_modes(lamina):  # C13
+    shown = "grep -c ' /dev/shm ' /proc/mounts; grep -c ' /dev/mqueue ' /proc/mounts; readlink /proc/self/ns/ipc"
+    none = lamina("run", "--rm", "--network", "none", "--ipc", "none", "busybox", "sh", "-c", shown).stdout.split()
+    host = lamina("run", "--rm", "--network", "none", "--ipc", "host", "busybox", "sh", "-c", shown).stdout.split()
+    assert none[:2] == ["0", "1"]
+    assert host == ["1", "1", os.readlink("/proc/self/ns/ipc")]
+    assert none[2] != host[2]

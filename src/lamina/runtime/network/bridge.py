@@ -17,7 +17,7 @@ from lamina.linux import namespaces
 from lamina.linux.netlink import Netlink, NetlinkError
 from lamina.runtime import oci
 from lamina.runtime.network import ipam, nft, ports, traces
-from lamina.runtime.network.definition import BridgeNetwork, choose_subnet, mac_for
+from lamina.runtime.network.definition import BridgeNetwork, choose_subnet, mac_for, pools
 from lamina.runtime.network.ports import PortMapping, PublishedPort
 from lamina.runtime.paths import RuntimePaths
 from lamina.store.db import Database
@@ -154,7 +154,8 @@ class Networks:
         Raises:
             PortAllocated: a host port is taken.
             SubnetExhausted, AddressInUse: no address.
-            FirewallRefused, NetlinkError: the machine said no; nothing is left behind.
+            PortRefused: the kernel does not give a host port.
+        FirewallRefused, NetlinkError: the machine said no; nothing is left behind.
         """
         interface = "veth" + os.urandom(4).hex()
         held = self._reserve(mappings)
@@ -335,7 +336,7 @@ class Networks:
                 return BridgeNetwork.from_json(DEFAULT_NETWORK, row[0], json.loads(row[1]))
             docs = connection.execute("SELECT doc FROM networks").fetchall()
             subnets = [IPv4Network(json.loads(doc)["subnet"]) for (doc,) in docs]
-            subnet = choose_subnet([*taken, *subnets])
+            subnet = choose_subnet([*taken, *subnets], pools())
             network = BridgeNetwork(
                 DEFAULT_NETWORK, os.urandom(32).hex(), subnet, subnet.network_address + 1, self._paths.bridge
             )

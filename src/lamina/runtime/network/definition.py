@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
@@ -10,16 +10,22 @@ from lamina.errors import Unavailable
 from lamina.values import dataclass
 
 # Docker's default pools, in its order.
-POOLS: Final = (
+_POOLS: Final = (
     *(IPv4Network(f"172.{second}.0.0/16") for second in range(17, 32)),
     *(IPv4Network(f"192.168.{third}.0/20") for third in range(0, 256, 16)),
 )
 
 
+# When those are gone: small ranges, so that every store on a machine with many finds one.
+_SMALL: Final = IPv4Network("10.224.0.0/12"), 24
+
+
 class NoFreeSubnet(Unavailable):
     """Every pool overlaps with something on this machine."""
 
-    hint = "remove unused networks, or name a subnet"
+    hint = (
+        "remove networks, routes or stores no longer used: ranges are of 172.16.0.0/12, 192.168.0.0/16, 10.224.0.0/12"
+    )
 
     def __init__(self) -> None:
         super().__init__("all predefined address pools have been fully subnetted")
@@ -68,15 +74,23 @@ class BridgeNetwork:
         )
 
 
-def choose_subnet(taken: Iterable[IPv4Network], pools: Iterable[IPv4Network] = POOLS) -> IPv4Network:
+def pools() -> Iterator[IPv4Network]:
+    """Ranges for a new network, in the order of preference."""
+    yield from _POOLS
+    network, length = _SMALL
+    yield from network.subnets(new_prefix=length)
+
+
+def choose_subnet(taken: Iterable[IPv4Network], pools: Iterable[IPv4Network]) -> IPv4Network:
     """The first pool that overlaps with nothing taken.
 
     Raises:
         NoFreeSubnet: there is none.
     """
-    used = list(taken)
+    used = [(int(network.network_address), int(network.broadcast_address)) for network in taken]
     for pool in pools:
-        if not any(pool.overlaps(network) for network in used):
+        first, last = int(pool.network_address), int(pool.broadcast_address)
+        if not any(first <= end and start <= last for start, end in used):
             return pool
     raise NoFreeSubnet
 

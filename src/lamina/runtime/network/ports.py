@@ -51,6 +51,13 @@ class PortAllocated(Conflict):
         self.owner = owner
 
 
+class PortRefused(Invalid):
+    """The kernel does not let anyone have this port: not its address, not its protocol."""
+
+    def __init__(self, host_ip: str, host_port: int, protocol: str, reason: str) -> None:
+        super().__init__(f"failed to bind host port {host_ip}:{host_port}/{protocol}: {reason}")
+
+
 @dataclass(frozen=True, slots=True)
 class PortMapping:
     """What the user asked for, for one container port.
@@ -133,9 +140,9 @@ def _split(value: str) -> tuple[str, str, str, str | None] | None:
             parts.insert(1, "")
     else:
         parts = rest.split(":")
-    if not 1 <= len(parts) <= 3:
-        return None
-    parts = ["", "", ""][: 3 - len(parts)] + parts
+    # What stands before the last two is an address, however many colons it has.
+    parts = [""] * (3 - len(parts)) + parts
+    parts = [":".join(parts[:-2]), *parts[-2:]]
     return parts[0], parts[1], parts[2], proto if slash else None
 
 
@@ -146,7 +153,7 @@ def _range(text: str, what: str, value: str) -> tuple[int, int]:
         raise InvalidPort(f"invalid {what}: {text}", value)
     start, end = (int(number) for number in numbers)
     if end < start:
-        raise InvalidPort(f"invalid {what}: invalid range specified for port: {text}", value)
+        raise InvalidPort(f"invalid {what}: {text}", value)
     return start, end
 
 
@@ -183,7 +190,7 @@ def reserve(mappings: Iterable[PortMapping]) -> list[tuple[PublishedPort, socket
 
     Raises:
         PortAllocated: no port, or none of the range, is free; nothing stays bound.
-        OSError: the host address is not one of this machine.
+        PortRefused: the host address is not one of this machine, or the kernel has no such protocol.
     """
     held: list[tuple[PublishedPort, socket.socket]] = []
     try:
@@ -207,16 +214,21 @@ def _reserve_one(mapping: PortMapping) -> tuple[PublishedPort, socket.socket]:
     kind, protocol = kinds[mapping.protocol]
     for number in range(first, last + 1):
         # Without SO_REUSEADDR, and never listening: it only keeps the place.
-        holder = socket.socket(socket.AF_INET, kind, protocol)
+        try:
+            holder = socket.socket(socket.AF_INET, kind, protocol)
+        except OSError as error:
+            raise _refusal(mapping, number, error) from None
         try:
             holder.bind((mapping.host_ip, number))
         except OSError as error:
             holder.close()
             if error.errno == errno.EADDRINUSE:
                 continue
-            if error.errno == errno.EADDRNOTAVAIL:
-                raise Invalid(f"cannot publish on {mapping.host_ip}: not an address of this machine") from None
-            raise
+            raise _refusal(mapping, number, error) from None
         chosen = holder.getsockname()[1]
         return PublishedPort(mapping.container_port, mapping.protocol, mapping.host_ip, chosen), holder
     raise PortAllocated(mapping.host_ip, first, mapping.protocol)
+
+
+def _refusal(mapping: PortMapping, number: int, error: OSError) -> PortRefused:
+    return PortRefused(mapping.host_ip, number, mapping.protocol, (error.strerror or str(error)).lower())
