@@ -175,6 +175,24 @@ def test_credentials_are_shared_with_docker(lamina: Any, dockerd: Docker, client
             assert err.startswith(f"Authenticating with existing credentials... [Username: {USER}]\n")
 
 
+def test_credentials_are_shared_with_podman(lamina: Any, podman: Any, guarded: str) -> None:
+    """One config.json for both: what `podman login` wrote opens the registry for lamina, and the other way round."""
+    name, config = f"{guarded}/shared/app:1", lamina.home / ".docker" / "config.json"
+    config.parent.mkdir(exist_ok=True)
+    config.write_text("{}")
+    lamina.ok("tag", "peers/base:1", name)
+    shared = ("--authfile", str(config), "--tls-verify=false")
+    assert podman.ok("login", *shared, "-u", USER, "-p", PASSWORD, guarded) == "Login Succeeded!"
+    digest = lamina.ok("push", name).partition("digest: ")[2].split()[0]
+    lamina.ok("logout", guarded)
+    assert podman("pull", "-q", *shared, name).returncode != 0
+    lamina.ok("login", "-u", USER, "--password-stdin", guarded, stdin=PASSWORD.encode())
+    podman.ok("pull", "-q", *shared, name)
+    assert podman.ok("image", "inspect", "-f", "{{.Digest}}", name) == digest
+    podman.ok("logout", *shared[:2], guarded)
+    assert b"no basic auth credentials" in lamina("push", name).stderr
+
+
 def test_a_helper_that_fails_does_not_close_public_registries(lamina: Any, registry: str, guarded: str) -> None:
     """docker goes on as a stranger, and so do we; where that is not enough, the reason is given."""
     lamina.ok("tag", "peers/base:1", f"{registry}/open/base:1")

@@ -116,6 +116,30 @@ def test_podman_pushes_and_lamina_pulls(lamina, empty, podman, podman_run, built
         podman.ok("load", "-q", "-i", archive)
 
 
+@pytest.mark.root
+def test_layers_in_zstd_travel_as_they_are(
+    lamina, empty, podman, podman_run, skopeo, built, registry, docker_registry, repository, tmp_path
+):
+    """Pushed by podman, pulled and pushed on by lamina, pulled by podman: not recompressed anywhere."""
+    archive, name, target = str(tmp_path / "app.tar"), f"{registry}/{repository}:1", f"{docker_registry}/{repository}:1"
+    lamina.ok("save", "-o", archive, "peers/app:1")
+    podman.ok("load", "-q", "-i", archive)
+    podman.ok("push", "-q", PLAIN, "--format", "oci", "--compression-format", "zstd", "peers/app:1", name)
+    podman.ok("rmi", "-a", "-f")
+    digest, manifest = manifest_of(name)
+    # podman may find the base's layer in the registry, in gzip, and take that.
+    assert any(layer["mediaType"].endswith("+zstd") for layer in manifest["layers"])
+    assert f"Digest: {digest}" in empty.ok("pull", name)
+    ours, theirs = empty.image(name), json.loads(skopeo.ok("inspect", PLAIN, f"docker://{name}"))
+    assert (ours["Id"], repo_digest(ours, name)) == (manifest["config"]["digest"], [theirs["Digest"]])
+    assert ours["RootFS"]["Layers"] == lamina.image("peers/app:1")["RootFS"]["Layers"]
+    empty.ok("tag", name, target)
+    assert f"digest: {digest} " in empty.ok("push", target)
+    assert manifest_of(target) == (digest, manifest)
+    assert "sha256:" + podman.ok("pull", "-q", PLAIN, target) == ours["Id"]
+    assert podman_run(target) == "words"
+
+
 @pytest.mark.parametrize("direction", ["to lamina's", "from lamina's"])
 def test_pull_from_one_registry_and_push_to_another(  # S10
     lamina, empty, skopeo, built, registry, docker_registry, repository, direction
