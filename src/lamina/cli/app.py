@@ -8,13 +8,15 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from lamina.cli.command import AnyCommand, Command
-from lamina.cli.commands import BY_NAME, GROUPS, PROGRAM, Entry, words
+from lamina.cli.commands import BY_NAME, GROUPS, PROGRAM, Entry, absent, words
 from lamina.cli.context import Context
 from lamina.cli.failures import USAGE_STATUS, CliError, UsageError
 from lamina.cli.flags import FlagError, FlagParser, Options, Parsed, flag, flags_of
-from lamina.cli.values import BOOL
+from lamina.cli.values import BOOL, LIST
 from lamina.values import dataclass
 
+_OTHER_STORE = "use --root for another store"
+_LEVELS = frozenset({"trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"})  # logrus
 NEAR = 2  # edits within which a mistyped command is worth a suggestion (cobra's distance)
 
 
@@ -23,8 +25,18 @@ class GlobalOptions(Options):
     """Flags before the command."""
 
     config: str = flag("config", help="Location of client config files")
+    context: str = flag("context", "c", hidden=True)
     debug: bool = flag("debug", "D", kind=BOOL, help="Enable debug mode")
+    host: tuple[str, ...] = flag("host", "H", kind=LIST, hidden=True)
+    log_level: str = flag(
+        "log-level", "l", default="info", help='Set the logging level ("debug", "info", "warn", "error", "fatal")'
+    )
     root: str = flag("root", help="Directory of images, containers and build cache")
+    tls: bool = flag("tls", kind=BOOL, hidden=True)
+    tlscacert: str = flag("tlscacert", hidden=True)
+    tlscert: str = flag("tlscert", hidden=True)
+    tlskey: str = flag("tlskey", hidden=True)
+    tlsverify: bool = flag("tlsverify", kind=BOOL, hidden=True)
     version: bool = flag("version", "v", kind=BOOL, help="Print version information and quit")
 
 
@@ -77,11 +89,20 @@ def resolve(ctx: Context, arguments: Sequence[str]) -> Invocation | None:
 
 
 def _apply(ctx: Context, chosen: GlobalOptions) -> None:
+    if chosen.host:
+        raise CliError(f"{PROGRAM} has no daemon to connect to, so -H/--host has no meaning; {_OTHER_STORE}")
+    if chosen.context not in {"", "default"}:
+        raise CliError(
+            f'context "{chosen.context}": {PROGRAM} has no daemon to connect to, so there is only "default"; '
+            + _OTHER_STORE
+        )
+    if chosen.log_level not in _LEVELS:
+        raise CliError(f"Unable to parse logging level: {chosen.log_level}")
     if chosen.root:
         ctx.root = os.path.abspath(os.path.join(ctx.cwd, chosen.root))
     if chosen.config:
         ctx.config_dir = os.path.abspath(os.path.join(ctx.cwd, chosen.config))
-    ctx.debug = ctx.debug or chosen.debug
+    ctx.debug = ctx.debug or chosen.debug or chosen.log_level in {"debug", "trace"}
 
 
 # The pages are laid out by `usage`, which a command that simply runs does not import.
@@ -114,6 +135,7 @@ def _globals_for_help(ctx: Context) -> list[Any]:
 
 def _walk(ctx: Context, rest: Sequence[str]) -> Invocation | None:
     name, after = rest[0], rest[1:]
+    _refuse_absent(rest)
     if name in GROUPS:
         if after and f"{name} {after[0]}" in BY_NAME:
             return _invocation(ctx, f"{name} {after[0]}", after[1:])
@@ -129,6 +151,13 @@ def _walk(ctx: Context, rest: Sequence[str]) -> Invocation | None:
     raise _unknown(name, "")
 
 
+def _refuse_absent(rest: Sequence[str]) -> None:
+    if missing := absent(rest):
+        name, when = missing
+        reason = f"is not there yet: {when}" if when else "is not part of lamina"
+        raise CliError(f"{PROGRAM}: '{PROGRAM} {name}' {reason}")
+
+
 def _group(ctx: Context, group: str, after: Sequence[str]) -> None:
     parsed = _parse(group, "", FlagParser(()), after)
     if parsed.help or not parsed.args:
@@ -139,6 +168,7 @@ def _group(ctx: Context, group: str, after: Sequence[str]) -> None:
 
 
 def _help_topic(ctx: Context, topic: Sequence[str]) -> None:
+    _refuse_absent(topic)
     name = " ".join(topic)
     if name in GROUPS:
         _show_group_help(ctx, name)
@@ -146,7 +176,9 @@ def _help_topic(ctx: Context, topic: Sequence[str]) -> None:
         entry = BY_NAME[name]
         _show_command_help(ctx, entry.shown(name), entry, load(entry))
     else:
-        raise UsageError(f"unknown help topic: {name}", status=1)
+        # Cobra names what is left after the words that it knows.
+        left = topic[1:] if topic[0] in GROUPS or topic[0] in BY_NAME else topic
+        raise UsageError(f"unknown help topic: {' '.join(left)}", status=1)
 
 
 def _invocation(ctx: Context, name: str, arguments: Sequence[str]) -> Invocation | None:

@@ -6,6 +6,7 @@ The lines of help are docker's (28.2.2) wherever the command is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 PROGRAM = "lamina"
@@ -144,6 +145,46 @@ ENTRIES: tuple[Entry, ...] = (
     # Servers (S46)
     Entry("serve registry", "serve:registry", "Serve an OCI registry over the distribution API"),
 )
+
+#: Docker's commands that lamina has not, and when they come; "" where they have no place in it. A group stands for all
+#: that it holds.
+ABSENT: dict[str, str] = {
+    "buildx": "it comes with the full builder",
+    "checkpoint": "it comes with full containers",
+    "compose": "",
+    "config": "",
+    "context": "it comes with the Engine API",
+    "events": "it comes with the Engine API",
+    "manifest": "it comes with the full builder",
+    "network connect": "it comes with full containers",
+    "network create": "it comes with full containers",
+    "network disconnect": "it comes with full containers",
+    "network prune": "it comes with full containers",
+    "network rm": "it comes with full containers",
+    "node": "",
+    "plugin": "it comes with the Engine API",
+    "search": "it comes with the complete registry",
+    "secret": "",
+    "service": "",
+    "stack": "",
+    "swarm": "",
+    "system dial-stdio": "it comes with the Engine API",
+    "system events": "it comes with the Engine API",
+    "trust": "it comes with trust and scanning",
+    "volume update": "",
+}
+_SAME = {"network remove": "network rm"}
+
+
+def absent(rest: Sequence[str]) -> tuple[str, str] | None:
+    """The docker command that words start with, and when it comes, where lamina does not have it; else None."""
+    for count in (2, 1):
+        name = " ".join(rest[:count])
+        when = ABSENT.get(_SAME.get(name, name))
+        if len(rest) >= count and when is not None:
+            return name, when
+    return None
+
 
 BY_NAME: dict[str, Entry] = {name: entry for entry in ENTRIES for name in entry.names}
 
