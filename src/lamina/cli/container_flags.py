@@ -158,6 +158,7 @@ class ContainerFlags(Options):
     label_file: tuple[str, ...] = flag("label-file", kind=LIST, help="Read in a line delimited file of labels")
     log_driver: str = flag("log-driver", help="Logging driver for the container")
     log_opt: tuple[str, ...] = flag("log-opt", kind=LIST, help="Log driver options")
+    mac_address: str = flag("mac-address", help="Container MAC address (e.g., 92:d0:c6:0a:29:33)")
     memory: int = flag("memory", "m", kind=BYTES, help="Memory limit")
     memory_reservation: int = flag("memory-reservation", kind=BYTES, help="Memory soft limit")
     memory_swap: int = flag(

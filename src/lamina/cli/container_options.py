@@ -74,6 +74,8 @@ def container_options(ctx: Context, flags: ContainerFlags) -> ContainerOptions:
     for name in ("annotation", "sysctl"):
         if pairs := getattr(flags, name):
             given[f"{name}s"] = dict(pairs)
+    if flags.mac_address:
+        given["mac_address"] = _mac_address(flags.mac_address)
     if flags.ip:
         given["ip"] = flags.ip
     return ContainerOptions(
@@ -255,6 +257,8 @@ def _network(text: str) -> dict[str, Any]:
                 aliases.append(value)
             case "ip" if equals:
                 found["ip"] = value
+            case "mac-address" if equals:
+                found["mac_address"] = _mac_address(value)
             case _:
                 raise CliError(f"invalid field {part}" if not equals else f"invalid field key {key}")
     if "network" not in found:
@@ -262,6 +266,17 @@ def _network(text: str) -> dict[str, Any]:
     if aliases:
         found["network_aliases"] = tuple(aliases)
     return found
+
+
+def _mac_address(text: str) -> str:
+    """`02:42:ac:11:00:02`, with dashes, or in groups of four digits with dots; given with colons."""
+    import re
+
+    pairs, fours = r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", r"[0-9a-f]{4}(?:\.[0-9a-f]{4}){2}"
+    if not re.fullmatch(f"{pairs}|{fours}", text.lower()):
+        raise CliError(f"{text} is not a valid mac address")
+    digits = re.sub("[:.-]", "", text).lower()
+    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 
 
 def _published(values: Sequence[str]) -> tuple[PortMapping, ...]:

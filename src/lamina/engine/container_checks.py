@@ -32,6 +32,8 @@ def check_options(options: ContainerOptions) -> None:
     _check_values(options)
     if options.uts == "host" and options.hostname:
         raise Conflict("conflicting options: hostname and the UTS mode")
+    if options.mac_address and (options.network == "host" or options.network.startswith("container:")):
+        raise Conflict("conflicting options: mac-address and the network mode")
     kind, colon, name = options.network.partition(":")
     if kind == "container" and colon:
         if not name:

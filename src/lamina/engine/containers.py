@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lamina.engine import writable
-from lamina.errors import Invalid, Unsupported
+from lamina.errors import Invalid, LaminaError, Unsupported
 from lamina.progress import ProgressSink, discard
 from lamina.runtime import ids
 from lamina.runtime.config import ContainerOptions
@@ -261,7 +261,11 @@ class Containers:
         finally:
             if throwaway:
                 self._set_auto_remove(record.id, on=True)
-        self.supervisor.start(record.id)
+        try:
+            self.supervisor.start(record.id)
+        except LaminaError as error:
+            error.args = (f"Cannot restart container {name}: {error.message}",)
+            raise
 
     def _set_auto_remove(self, container_id: str, *, on: bool) -> None:
         def change(record: ContainerRecord) -> ContainerRecord:
@@ -351,9 +355,10 @@ class Containers:
 
         Raises:
             NoSuchContainer: none fits.
-            Invalid: the policy does not go with `--rm`, or the kernel refuses a limit.
+            Invalid: the policy does not go with `--rm`, or a limit makes no sense, or the kernel refuses it.
             WrongState: it ended just now.
         """
+        from lamina.engine.container_checks import check_limits
         from lamina.engine.limits import apply_limits
         from lamina.runtime import host as host_module
         from lamina.runtime import oci
@@ -363,6 +368,8 @@ class Containers:
         if options.auto_remove and options.restart.name != "no":
             raise Invalid("Restart policy cannot be updated because AutoRemove is enabled for the container")
         limits = {key: value for key, value in changes.items() if key != "restart"}
+        if limits:
+            check_limits(options)
         if limits and record.state.running:
             run_root, cgroups = self.supervisor.paths.run_root, host_module.cgroup_mode()
             runtime = oci.holding(run_root, record.id, options.runtime, cgroups=cgroups)

@@ -122,6 +122,7 @@ class ContainerOptions:
         network: `bridge`, `host`, `none`, `container:<id>`, or the name of a network.
         network_aliases: for container DNS on user-defined networks.
         ip: a fixed IPv4 address, or "".
+        mac_address: a fixed hardware address, `02:42:ac:11:00:02`, or "".
         publish: `-p`.
         publish_all: `-P`.
         expose: `--expose`, `80/tcp` forms.
@@ -169,6 +170,7 @@ class ContainerOptions:
     network: str = "bridge"
     network_aliases: tuple[str, ...] = ()
     ip: str = ""
+    mac_address: str = ""
     publish: tuple[PortMapping, ...] = ()
     publish_all: bool = False
     expose: tuple[str, ...] = ()

@@ -191,6 +191,7 @@ class Starter:
                 network,
                 port_mappings(record, options),
                 wanted=IPv4Address(options.ip) if options.ip else None,
+                mac=options.mac_address,
             )
         except (PortAllocated, PortRefused) as error:
             # Docker's sentence names an endpoint that, like ours, is gone again.

@@ -109,6 +109,11 @@ def test_what_cannot_be_is_refused_before_a_container_is_made(shared_store):  # 
         (("--cpuset-cpus", "7777"), f"{DAEMON}Requested CPUs are not available - requested 7777, available: 0"),
         (("--cpuset-cpus", "x"), f"{DAEMON}Invalid value x for cpuset cpus"),
         (("--health-cmd", "x", "--health-interval", "1ns"), f"{DAEMON}interval in Healthcheck cannot be less than 1ms"),
+        (("--mac-address", "x"), "x is not a valid mac address"),
+        (
+            ("--mac-address", "02:42:ac:11:00:99", "--network", "host"),
+            f"{DAEMON}conflicting options: mac-address and t",
+        ),
         (("-v", ":/t"), f"{DAEMON}invalid spec: :/t: empty section between colons"),
         (
             ("-v", "/tmp:t"),
@@ -139,3 +144,11 @@ def test_ipc_modes(lamina):  # C13
     assert none[:2] == ["0", "1"]
     assert host == ["1", "1", os.readlink("/proc/self/ns/ipc")]
     assert none[2] != host[2]
+
+
+def test_a_container_has_the_hardware_address_it_asks_for(lamina):  # C13
+    show = ("busybox", "cat", "/sys/class/net/eth0/address")
+    assert lamina.out("run", "--name", "own", "--mac-address", "92-D0-c6-0a-29-33", *show) == "92:d0:c6:0a:29:33"
+    assert lamina.out("start", "-a", "own") == "92:d0:c6:0a:29:33"
+    refused = lamina("update", "-m", "1m", "own")
+    assert (refused.returncode, refused.stderr) == (1, f"{DAEMON}Minimum memory limit allowed is 6MB\n")

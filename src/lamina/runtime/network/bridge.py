@@ -137,6 +137,7 @@ class Networks:
         mappings: Sequence[PortMapping] = (),
         *,
         wanted: IPv4Address | None = None,
+        mac: str = "",
         owner: str = "",
     ) -> tuple[Endpoint, list[socket.socket]]:
         """Makes a network namespace for a container, joined to a network, with its ports published.
@@ -146,6 +147,7 @@ class Networks:
             network: to join.
             mappings: ports to publish.
             wanted: a fixed address, or None.
+            mac: a fixed hardware address, or "".
             owner: process stamp for endpoints that end with a process (builds); "" for containers.
 
         Returns:
@@ -162,12 +164,12 @@ class Networks:
         published = tuple(port for port, _ in held)
         try:
             doc = {"interface": interface, "owner": owner, "ports": [port.to_json() for port in published]}
-            address = self._book(container_id, network, published, doc, wanted)
+            address = self._book(container_id, network, published, doc, wanted, mac)
             endpoint = Endpoint(
                 network.name,
                 IPv4Interface((address, network.subnet.prefixlen)),
                 network.gateway,
-                mac_for(address),
+                mac or mac_for(address),
                 interface,
                 self._paths.namespace(container_id),
                 published,
@@ -261,9 +263,10 @@ class Networks:
         published: Sequence[PublishedPort],
         doc: Mapping[str, Any],
         wanted: IPv4Address | None,
+        mac: str,
     ) -> IPv4Address:
         with self._database.write(durable=False) as connection:
-            address = ipam.allocate(connection, network, container_id, doc, wanted)
+            address = ipam.allocate(connection, network, container_id, doc, wanted, mac)
             # The bound socket is the proof that the port is ours; a row of a dead container gives way.
             connection.executemany(
                 "INSERT OR REPLACE INTO ports (proto, host_ip, host_port, container_id) VALUES (?, ?, ?, ?)",

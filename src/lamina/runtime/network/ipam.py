@@ -45,6 +45,7 @@ def allocate(
     container_id: str,
     doc: Mapping[str, Any],
     wanted: IPv4Address | None = None,
+    mac: str = "",
 ) -> IPv4Address:
     """Gives a container an address, inside the caller's write transaction.
 
@@ -54,6 +55,7 @@ def allocate(
         container_id: whose.
         doc: kept with the endpoint.
         wanted: this address and no other (`--ip`).
+        mac: its hardware address, or "" for one made of the address.
 
     Raises:
         SubnetExhausted: none left.
@@ -73,7 +75,7 @@ def allocate(
         chosen = _next_free(connection, network, taken)
     connection.execute(
         "INSERT INTO endpoints (container_id, network, ip, mac, doc) VALUES (?, ?, ?, ?, ?)",
-        (container_id, network.name, str(chosen), mac_for(chosen), json.dumps(doc)),
+        (container_id, network.name, str(chosen), mac or mac_for(chosen), json.dumps(doc)),
     )
     return chosen
 
