@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamina.errors import Denied, NotFound, Unauthorized, Unavailable
+from lamina.errors import Denied, Integrity, NotFound, Unauthorized, Unavailable
 from lamina.image.copy import copy
 from lamina.image.partial import MadeImage, MadeLayer
 from lamina.image.protocols import Image, is_index
@@ -101,6 +102,39 @@ def test_a_server_without_ranges_starts_over_and_we_skip(world: World) -> None:
     world.serve(HOST, "11.0.0.1", bend(world, change))
     stream = remote(world).layers[0].open()
     assert b"".join(iter(lambda: stream.read(1 << 16), b"")) == raw
+
+
+def test_a_server_without_ranges_may_break_again_in_what_we_have(world: World) -> None:
+    layer = big(world)
+    raw = layer.open().read()
+    cuts = [500_000, 200_000, 0, 700_000]
+
+    def change(request: Seen) -> Reply | None:
+        if not request.path.endswith(layer.descriptor.digest.hex):
+            return None
+        return Reply(200, raw, cut=cuts.pop(0) if cuts else None, headers=[("Content-Length", str(SIZE))])
+
+    world.serve(HOST, "11.0.0.1", bend(world, change))
+    stream = remote(world).layers[0].open()
+    assert b"".join(iter(lambda: stream.read(1 << 16), b"")) == raw
+
+
+@pytest.mark.parametrize("place", ["bytes 0-499999/1000000", "bytes 400001-999999/1000000", "nonsense", ""])
+def test_a_range_that_was_not_asked_for_is_refused(world: World, place: str) -> None:  # threat 10
+    layer = big(world)
+    raw = layer.open().read()
+
+    def change(request: Seen) -> Reply | None:
+        if not request.path.endswith(layer.descriptor.digest.hex):
+            return None
+        if "range" in request.headers:
+            return Reply(206, raw[400_000:], [("Content-Range", place)])
+        return Reply(200, raw, [("Content-Length", str(SIZE))], cut=400_000)
+
+    world.serve(HOST, "11.0.0.1", bend(world, change))
+    with closing(remote(world).layers[0].open()) as stream, pytest.raises(Integrity):
+        while stream.read(1 << 16):
+            pass
 
 
 def test_a_blob_that_never_comes_ends(world: World) -> None:

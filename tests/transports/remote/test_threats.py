@@ -7,6 +7,7 @@ import json
 import resource
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -436,6 +437,31 @@ def test_45_twin_allowed_ones_are_fetched_without_credentials(
     assert not cdn.headers_seen("authorization")
 
 
+def test_45_twin_a_broken_one_is_taken_up_where_it_broke(
+    world: World, tls: ssl.SSLContext, certificates: Path, tmp_path: Path
+) -> None:
+    raw = foreign(world, "https://cdn.example/layer").open().read()
+    starts: list[int] = []
+
+    def cdn(request: Seen) -> Reply:
+        start = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        starts.append(start)
+        place = [("Content-Range", f"bytes {start}-{len(raw) - 1}/{len(raw)}")] if start else []
+        rest = [("Content-Length", str(len(raw) - start))]
+        return Reply(206 if start else 200, raw[start:], place + rest, cut=20 if len(starts) < 3 else None)
+
+    world.serve("cdn.example", "11.0.0.3", cdn, port=443, tls=tls)
+    world.serve(HOST, "11.0.0.1", world.registry)
+    certs = certs_d(certificates, tmp_path, "cdn.example")
+    image = pull(world, trust=Trust(foreign_layers=True), certs_dirs=[certs])
+    source = RemoteSource(
+        world.client(trust=Trust(foreign_layers=True), certs_dirs=[certs]).session(HOST), NAME.repository
+    )
+    stream = source.open_blob(image.layers[0].descriptor, 10)
+    assert b"".join(iter(lambda: stream.read(1 << 16), b"")) == raw[10:]
+    assert starts == [10, 30, 50]
+
+
 # --- 14, 46: endless bodies -------------------------------------------------------------------------------------------
 
 
@@ -476,6 +502,25 @@ def test_46_no_body_is_read_without_a_limit(world: World, where: str) -> None:
         else:
             open_remote(client, NAME)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 48 << 10  # KiB
+
+
+def test_46_a_blob_is_read_to_its_size_and_no_further(world: World) -> None:
+    digest = random_image(1).layers[0].descriptor.digest
+    sent = 0
+
+    def more() -> Iterator[bytes]:
+        nonlocal sent
+        for chunk in endless():
+            sent += len(chunk)
+            yield chunk
+
+    world.serve(
+        HOST, "11.0.0.1", bend(world, lambda seen: Reply(200, more) if seen.path.endswith(digest.hex) else None)
+    )
+    with closing(pull(world).layers[0].open()) as stream, pytest.raises(Integrity):
+        while stream.read(1000):
+            pass
+    assert sent < 32 << 20
 
 
 def test_14_a_manifest_over_the_limit_is_refused_by_its_length(world: World) -> None:

@@ -24,7 +24,8 @@ class ResumingBlob:
         self._position = offset
         self._stalls = self._breaks = 0
         self._response: Response | None = None
-        if offset < blob.size or blob.size == 0:
+        self._nothing = offset >= blob.size > 0
+        if not self._nothing:
             self._response = self._open()
 
     def read(self, size: int = -1, /) -> bytes:
@@ -34,10 +35,12 @@ class ResumingBlob:
             SizeMismatch: the registry announces another length.
             Unreachable: it broke too often.
         """
-        if self._response is None or size == 0:
+        if self._nothing or size == 0:
             return b""
         while True:
             try:
+                if self._response is None:
+                    self._response = self._open()
                 data = self._response.read(size)
                 if data or self._position >= self._blob.size:
                     break
@@ -49,7 +52,7 @@ class ResumingBlob:
         return data
 
     def _after(self, error: Unreachable) -> None:
-        """Wait and open again, or raise."""
+        """Wait before it is opened again, or raise."""
         settings = self._session.settings
         self._stalls += 1
         self._breaks += 1
@@ -59,7 +62,6 @@ class ResumingBlob:
         if self._stalls > 1:
             wait = settings.patience.floor * 2 ** (self._stalls - 2)
             settings.sleep(wait * (1 + settings.jitter()))
-        self._response = self._open()
 
     def _open(self) -> Response:
         call, url = self._locate(self._blob, self._position)
@@ -74,7 +76,9 @@ class ResumingBlob:
             if response.length is not None and response.length != expected:
                 raise SizeMismatch(f"blob {self._blob.digest}", expected, response.length)
             # A server without ranges starts over: read past what we have.
-            while skip and (data := response.read(min(skip, _SKIP))):
+            while skip:
+                if not (data := response.read(min(skip, _SKIP))):
+                    raise Unreachable("GET", url.redacted(), "transfer ended early", retryable=True)
                 skip -= len(data)
         except BaseException:
             response.close()
@@ -85,3 +89,4 @@ class ResumingBlob:
         """Give the connection back."""
         if self._response is not None:
             self._response.close()
+            self._response = None

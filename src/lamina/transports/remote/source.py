@@ -113,10 +113,13 @@ class RemoteSource:
             url = Url.parse(text)
             check_foreign(url, self.session.settings.trust)
             stranger = Session(f"{url.origin.host}:{url.origin.port}", _anonymous(self.session))
-            call = get_blob(self.repository, blob.digest, offset)
-            bare = Call("GET", url.target, call.headers, expect=call.expect)
+
+            def locate(blob: Descriptor, offset: int, url: Url = url) -> tuple[Call, Url]:
+                call = get_blob(self.repository, blob.digest, offset)
+                return Call("GET", url.target, call.headers, expect=call.expect), url
+
             try:
-                return ResumingBlob(stranger, lambda _blob, _offset, bare=bare, url=url: (bare, url), blob, offset)  # type: ignore[misc]
+                return ResumingBlob(stranger, locate, blob, offset)
             except LaminaError as error:
                 failure = error
         raise failure
