@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +137,55 @@ def test_others_repositories_can_be_neither_read_nor_written(guarded: str) -> No
     ]:
         assert bob.request(method, f"/v2/ann/app/{path}").status == 403, (method, path)
     assert ann.get("/v2/ann/app/manifests/v1").status == 200
+
+
+class Rights:
+    """A caller, and a policy for these tests: the X-Rights header lists what may be done, everywhere."""
+
+    def __init__(self, rights: str = "") -> None:
+        self.rights = rights.split()
+
+    def may(self, action: Action, _repository: Repository) -> bool:
+        return action.value in self.rights
+
+    def caller(self, headers: Mapping[str, str]) -> Caller:
+        return Rights(headers.get("X-Rights", ""))
+
+    def challenge(self, _action: Action | None, _repository: Repository | None) -> str:
+        return ""
+
+
+#: Every verb of every route below a repository, and the one right that it needs.
+VERBS = [
+    ("GET", "tags/list", "pull"),
+    ("HEAD", "tags/list", "pull"),
+    ("GET", "manifests/v1", "pull"),
+    ("HEAD", "manifests/v1", "pull"),
+    ("PUT", "manifests/v2", "push"),
+    ("DELETE", "manifests/v1", "delete"),
+    ("DELETE", "manifests/{digest}", "delete"),
+    ("GET", "blobs/{digest}", "pull"),
+    ("HEAD", "blobs/{digest}", "pull"),
+    ("DELETE", "blobs/{digest}", "delete"),
+    ("GET", "referrers/{digest}", "pull"),
+    ("HEAD", "referrers/{digest}", "pull"),
+    ("POST", "blobs/uploads/", "push"),
+    ("GET", "blobs/uploads/{upload}", "push"),
+    ("PATCH", "blobs/uploads/{upload}", "push"),
+    ("PUT", "blobs/uploads/{upload}?digest={digest}", "push"),
+    ("DELETE", "blobs/uploads/{upload}", "push"),
+]
+
+
+def test_each_verb_needs_its_own_right_and_no_other(tmp_path: Path) -> None:
+    # threat 51: a push token does not delete, nor does it read; the right alone is enough
+    with running_registry(str(tmp_path), policy=Rights()) as address:
+        client = Client(address)
+        for method, path, needed in VERBS:
+            filled = f"/v2/a/{path.format(digest=digest_of(SECRET), upload='0' * 32)}"
+            for rights in ("", "pull", "push", "delete", "pull push", "pull delete", "push delete"):
+                status = client.request(method, filled, b"", {"X-Rights": rights}).status
+                assert (status != 403) == (needed in rights.split()), (method, path, rights, status)
 
 
 def test_the_catalog_shows_what_the_caller_may_read(guarded: str) -> None:
