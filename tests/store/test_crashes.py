@@ -23,7 +23,8 @@ from lamina.spec.reference import Reference
 from lamina.store.files import StoreFull
 from lamina.store.records import ImageNotFound
 from lamina.store.store import Store
-from lamina.testing.faults import Crash, Fault, FaultyFiles, Loss
+from lamina.testing.crashes import Operation, Trial, some
+from lamina.testing.faults import Fault, Loss
 from lamina.testing.store_images import Served, config_of, pull, tar
 
 LAYERS = [tar(("etc", 0o755), ("etc/a", b"1" * 9000)), tar(("etc/b", b"2" * 300_000))]
@@ -83,111 +84,70 @@ def do_build(store: Store) -> None:
         store.images.put(config_of(layers), parent=image.id, tags=[Reference.parse("app:3")], lease=lease)
 
 
-OPERATIONS: dict[str, tuple[Callable[[Store], None], Callable[[Store], None]]] = {
-    "pull": (prepare_nothing, do_pull),
-    "tag": (prepare_images, do_tag),
-    "remove": (prepare_images, do_remove),
-    "build": (prepare_images, do_build),
+OPERATIONS: dict[str, tuple[Operation, Operation, set[str]]] = {
+    "pull": (prepare_nothing, do_pull, {"app:1"}),
+    "tag": (prepare_images, do_tag, {"app:1", "app:2"}),
+    "remove": (prepare_images, do_remove, {"app:2"}),
+    "build": (prepare_images, do_build, {"app:1", "app:2", "app:3"}),
 }
 
 
-def attempt(base: str, name: str, at: int | None, fault: Fault) -> tuple[str, FaultyFiles, BaseException | None]:
-    """Runs an operation on a fresh store with a fault at a step; returns the root, the files and what came of it."""
-    root, stash = f"{base}/data", f"{base}/stash"
-    os.makedirs(stash)
-    prepare, operation = OPERATIONS[name]
-    with Store.open(root, driver="vfs") as store:
-        prepare(store)
-    files = FaultyFiles(at=at, fault=fault, stash=stash)
-    outcome: BaseException | None = None
-    try:
-        with Store.open(root, files=files) as store:
-            operation(store)
-    except (Crash, LaminaError) as error:
-        outcome = error
-    return root, files, outcome
+@pytest.fixture(params=["vfs", pytest.param("overlay", marks=pytest.mark.root)])
+def trial(request: pytest.FixtureRequest, name: str) -> Trial:
+    prepare, operation, tags = OPERATIONS[name]
+    return Trial(name, prepare, operation, frozenset(tags), request.param, ("etc/a", b"1" * 9000))
 
 
-def bury(root: str, loss: Loss = Loss.NOTHING) -> None:
-    """The process that crashed in this test still runs; its leases must look like those of a dead one.
-
-    After a power cut, so must the boot.
-    """
-    with Store.open(root) as store, store.db.write() as connection:
-        if loss is not Loss.NOTHING:
-            connection.execute("UPDATE snapshots SET unsynced = 'earlier-boot' WHERE unsynced IS NOT NULL")
-        connection.execute("UPDATE leases SET start = 'earlier-boot pid:[0] 0' WHERE pid = ?", (os.getpid(),))
+@pytest.fixture(params=["some", pytest.param("every", marks=pytest.mark.soak)])
+def choose(request: pytest.FixtureRequest, trial: Trial) -> Callable[[list[str], int], list[int]]:
+    """Which steps to try. Others in each test, so that together they come everywhere."""
+    if request.param == "every":
+        return lambda steps, _turn: list(range(len(steps)))
+    return lambda steps, turn: some(steps, turn=turn + 3 * (trial.driver == "overlay"))
 
 
-def steps_of(base: str, name: str) -> list[str]:
-    _, files, outcome = attempt(f"{base}/count", name, None, Fault.CRASH)
-    assert outcome is None
-    return files.steps
-
-
-def assert_recovers(root: str, name: str, context: str, loss: Loss = Loss.NOTHING) -> None:
-    """What a new process finds is sound, is swept clean, and takes the operation."""
-    bury(root, loss)
-    with Store.open(root) as store:
-        harmful = [str(finding) for finding in store.fsck.run().findings if finding.harmful]
-        assert harmful == [], context
-        for image in store.images.all():
-            key = store.images.snapshot(image.id)
-            assert key is not None
-            with store.snapshots.mounted(key) as path:
-                assert Path(path, "etc/a").read_bytes() == b"1" * 9000, context
-            assert store.images.config(image.id), context
-    with Store.open(root) as store:
-        done = store.collector.collect(partials_kept=None)
-        assert done.left == (), context
-        assert [str(finding) for finding in store.fsck.run().findings] == [], context
-        OPERATIONS[name][1](store)
-    with Store.open(root) as store:
-        assert [str(finding) for finding in store.fsck.run().findings] == [], context
-        tags = {tag.familiar for image in store.images.all() for tag in image.tags}
-        assert (
-            tags
-            == {
-                "pull": {"app:1"},
-                "tag": {"app:1", "app:2"},
-                "remove": {"app:2"},
-                "build": {"app:1", "app:2", "app:3"},
-            }[name]
-        ), context
-
-
-@pytest.mark.parametrize("loss", list(Loss), ids=lambda loss: loss.value)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_death_at_every_step(base: str, name: str, loss: Loss) -> None:
+def test_it_can_die_at_every_step(base: str, trial: Trial, choose: Callable[[list[str], int], list[int]]) -> None:
     # F1, F2, F3, F13: old or new, never a mix
-    steps = steps_of(base, name)
+    steps = trial.steps(f"{base}/count")
     assert len(steps) > 1
-    for at in range(len(steps)):
-        root, files, outcome = attempt(f"{base}/{at}", name, at, Fault.CRASH)
-        context = f"{name}: died at step {at} ({steps[at]}), losing {loss.value}"
-        assert isinstance(outcome, Crash), context
-        files.power_cut(loss)
-        assert_recovers(root, name, context, loss)
+    for turn, loss in enumerate(Loss):
+        for at in choose(steps, turn):
+            root = trial.die(f"{base}/{at}", at, loss)
+            trial.recovers(root, f"{trial.name}: died at step {at} ({steps[at]}), losing {loss.value}")
+            trial.clear(f"{base}/{at}")
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_it_can_be_killed_at_every_step(base: str, trial: Trial, choose: Callable[[list[str], int], list[int]]) -> None:
+    # F3, F22: as it really is, with its mounts left behind
+    steps = trial.steps(f"{base}/count")
+    for at in choose(steps, 3):
+        root = trial.killed(f"{base}/{at}", at)
+        trial.recovers(root, f"{trial.name}: killed at step {at} ({steps[at]})")
+        trial.clear(f"{base}/{at}")
 
 
 @pytest.mark.parametrize("fault", [Fault.ENOSPC, Fault.EIO], ids=lambda fault: fault.value)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_refusing_disk_at_every_step(base: str, name: str, fault: Fault) -> None:
+def test_the_disk_can_refuse_at_every_step(
+    base: str, trial: Trial, fault: Fault, choose: Callable[[list[str], int], list[int]]
+) -> None:
     # F6, F7: a typed error, nothing damaged, the next attempt works
-    steps = steps_of(base, name)
+    steps = trial.steps(f"{base}/count")
     failed = 0
-    for at in range(len(steps)):
-        root, _, outcome = attempt(f"{base}/{at}", name, at, fault)
-        assert not isinstance(outcome, Crash)
+    for at in choose(steps, 4 + (fault is Fault.EIO)):
+        root, outcome = trial.refused(f"{base}/{at}", at, fault)
         failed += outcome is not None
-        assert_recovers(root, name, f"{name}: {fault.value} from step {at} ({steps[at]})")
-    assert failed > 0
+        trial.recovers(root, f"{trial.name}: {fault.value} from step {at} ({steps[at]})")
+        trial.clear(f"{base}/{at}")
+    assert failed > 0 or len(choose(steps, 0)) < len(steps)
 
 
 KILLED = """
 import os, sys
 from lamina.store.store import Store
-from lamina.testing.faults import Crash, FaultyFiles
+from lamina.testing.faults import FaultyFiles
 from lamina.testing.store_images import Served, pull
 root, at, layer = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 class Kill(FaultyFiles):

@@ -82,7 +82,11 @@ class Report:
 
 
 class Fsck:
-    """Examines a store."""
+    """Examines a store.
+
+    Attributes:
+        pause: seconds between looks at a file that is behind the index: it may be about to be written.
+    """
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class Fsck:
     ) -> None:
         self._db, self._driver, self._paths, self._locks = db, driver, paths, locks
         self._leases, self._ledger, self._files, self._clock = leases, ledger, files, clock
+        self.pause = _PAUSE
 
     def run(self, *, repair: bool = False, content: bool = True, report: ProgressSink = discard) -> Report:
         """Examines everything. Other processes may use the store meanwhile.
@@ -154,7 +159,7 @@ class Fsck:
         for _look in range(_LOOKS):
             if self._ledger.current():
                 return
-            time.sleep(_PAUSE)
+            time.sleep(self.pause)
         tags = ", ".join(self._ledger.difference())
         finding = Finding(
             "file",
@@ -186,7 +191,7 @@ class Fsck:
         for _look in range(_LOOKS):
             if not late:
                 return
-            time.sleep(_PAUSE)
+            time.sleep(self.pause)
             late = [each for each in late if each in container_files.outdated(self._db)]
         for each in late:
             finding = Finding(

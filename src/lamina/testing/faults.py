@@ -17,6 +17,7 @@ import enum
 import errno
 import os
 import shutil
+import signal
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -34,6 +35,8 @@ class Fault(enum.Enum):
 
     CRASH = "crash"
     """The process dies before the step; a write dies half done."""
+    KILL = "kill"
+    """The process is killed before the step (SIGKILL); in a process of its own."""
     ENOSPC = "enospc"
     """The disk is full from here on: nothing can be made or written, but things can be removed."""
     EIO = "eio"
@@ -215,6 +218,8 @@ class FaultyFiles(Files):
             if self._fault is Fault.CRASH:
                 self._dead = True
                 raise Crash(name)
+            if self._fault is Fault.KILL:
+                os.kill(os.getpid(), signal.SIGKILL)
             if self._fault is Fault.ENOSPC:
                 self._full = True
                 if name in _GROWING:
