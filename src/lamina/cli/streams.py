@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lamina.cli.context import Context
     from lamina.runtime.oci import RuntimeCallFailed
 
+_DETACHED = "read escape sequence"  # docker fails with it, except where it started the container itself
+
 # --- attach ----------------------------------------------------------------------------------------------------------
 
 
@@ -38,13 +40,13 @@ def attach(ctx: Context, options: AttachOptions) -> int:
     supervisor = ctx.engine.containers.supervisor
     record = supervisor.find(options.args[0])
     refused = {
-        "paused": "cannot attach to a paused container, unpause it first",
-        "restarting": "cannot attach to a restarting container, wait until it is running",
+        "paused": "You cannot attach to a paused container, unpause it first",
+        "restarting": "You cannot attach to a restarting container, wait until it is running",
     }
     if record.state.status in refused:
         raise CliError(refused[record.state.status])
     if not record.state.running:
-        raise CliError("cannot attach to a stopped container, start it first")
+        raise CliError("You cannot attach to a stopped container, start it first")
     asked = ContainerOptions.from_json(record.options)
     stdin = asked.stdin_open and not options.no_stdin
     check_terminal(ctx, stdin=stdin, tty=asked.tty)
@@ -58,7 +60,9 @@ def attach(ctx: Context, options: AttachOptions) -> int:
         resize=lambda rows, columns: supervisor.resize(record.id, rows, columns),
         signal=signal_sender(ctx, record.id) if options.sig_proxy else None,
     )
-    return 0 if ending == "detached" else supervisor.wait(record.id) or 0
+    if ending == "detached":
+        raise CliError(_DETACHED)
+    return supervisor.wait(record.id) or 0
 
 
 # --- exec ------------------------------------------------------------------------------------------------------------
@@ -131,7 +135,9 @@ def exec_(ctx: Context, options: ExecOptions) -> int:
         resize=lambda rows, columns: execs.resize(started, rows, columns),
         signal=None,
     )
-    code: int = 0 if ending == "detached" else execs.wait(started)
+    if ending == "detached":
+        raise CliError(_DETACHED)
+    code: int = execs.wait(started)
     return code
 
 

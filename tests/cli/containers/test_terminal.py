@@ -116,7 +116,8 @@ def test_detach_and_attach_again(lamina):  # S22
         terminal.type(b"two\r")
         terminal.until(b"two\r\ntwo")
         terminal.type(b"\x18")
-        assert finish(terminal) == 0
+        terminal.until(b"read escape sequence")
+        assert finish(terminal) == 1  # of run and start it is 0
     with on_terminal(lamina, "attach", "kept") as terminal:
         terminal.type(b"three\r")
         terminal.until(b"three\r\nthree")
@@ -132,3 +133,8 @@ def test_exec_on_a_terminal(lamina):
         terminal.type(b"stty size; exit 3\n")
         terminal.until(b"24 80")
         assert finish(terminal) == 3
+    with on_terminal(lamina, "exec", "-it", "--detach-keys", "a,b", "host", "sh") as terminal:
+        terminal.until(b"# ")
+        terminal.type(b"ab")
+        terminal.until(b"read escape sequence")
+        assert finish(terminal) == 1

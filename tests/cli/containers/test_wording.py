@@ -14,7 +14,10 @@ DAEMON = "Error response from daemon: "
 
 def test_commands_on_a_running_container(lamina):
     container = lamina.out("run", "-d", "--name", "one", "-p", "127.0.0.1::80", "busybox", "sleep", "100")
+    lamina.out("create", "--name", "rest", "busybox")
     cases = [
+        # C18
+        (("attach", "rest"), 1, "You cannot attach to a stopped container, start it first\n"),
         # C25
         (("port", "one", "81"), 1, "Error: No public port '81' published for one\n"),
         (
