@@ -120,11 +120,10 @@ def restore(connection: sqlite3.Connection, paths: StorePaths) -> list[str]:
     back: list[str] = []
     for name in _names(f"{paths.root}/containers"):
         document = _read(record_file(paths.root, name))
-        row = document["containers"][0] if document["containers"] else [None]
-        if row[0] != name:
+        if [row[0] for row in document["containers"]] != [name]:
             continue
         try:
-            connection.execute(_insert("containers"), row)
+            connection.execute(_insert("containers"), document["containers"][0])
         except sqlite3.IntegrityError:
             continue  # it is there, or another one has its name
         for layer in document["snapshots"]:
@@ -145,7 +144,7 @@ def restore(connection: sqlite3.Connection, paths: StorePaths) -> list[str]:
 
 def _restore_layer(connection: sqlite3.Connection, paths: StorePaths, layer: list[Any]) -> None:
     key, parent, directory, created_at, used_at = layer
-    if not os.path.isdir(paths.snapshot(directory)):
+    if directory not in _names(paths.snapshots):
         return
     if connection.execute("SELECT 1 FROM snapshots WHERE key = ?", (parent,)).fetchone() is None:
         parent = None
@@ -191,6 +190,8 @@ def _read(path: str) -> dict[str, Any]:
         for table, (columns, _) in _KEPT.items():
             if any(len(row) != columns.count(",") + 1 or not all(map(_plain, row)) for row in document[table]):
                 return nothing
+        if not all(isinstance(json.loads(row[-1]), dict) for row in document["containers"]):
+            return nothing
     except (ValueError, KeyError, TypeError, AttributeError):
         return nothing
     return nothing | document
