@@ -202,10 +202,29 @@ def test_a_base_that_is_not_here_names_the_line(workshop: Workshop):
     assert "Dockerfile:2" in caught.value.excerpt
 
 
+def test_a_base_is_a_name_and_not_the_beginning_of_an_id(workshop: Workshop):
+    # D06
+    base = str(workshop.engine.images.get("base").image.id).removeprefix("sha256:")
+    with pytest.raises(BuildFailed, match=f"library/{base[:6]}"):
+        workshop.build(f"FROM {base[:6]}\nLABEL a=b\n")
+    assert workshop.build(f"FROM {base[:12]}\nLABEL a=b\n").config.config.labels == {"a": "b"}
+
+
+def test_an_empty_dockerfile(workshop: Workshop):
+    # D01
+    with pytest.raises(BuildFailed, match=r"^failed to solve: the Dockerfile cannot be empty$"):
+        workshop.build(files={"Dockerfile": ""})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "file with no instructions"),
+        (" ", "file with no instructions"),
+        ("FROM base\nENV A", "^failed to solve: ENV must have two arguments"),
+        ("FROM base\nLABEL a=1 b", '^failed to solve: Syntax error - can\'t find = in "b". Must be of the form: name=value'),
+        ("FROM base\nCMD [1]", "when using JSON array syntax, arrays must be comprised of strings only"),
+        ("FROM base\nEXPOSE", "dockerfile parse error on line 2: EXPOSE requires at least one argument"),
+        ("FROM base\nCOPY Dockerfile /f\nCOPY Dockerfile /f/", "cannot copy to non-directory: /f"),
         ("FROM base\nRUM true\n", r"unknown instruction: RUM \(did you mean RUN\?\)"),
         ("FROM base\nCOPY --form=a a b\n", r"unknown flag: --form \(did you mean from\?\)"),
         ("RUN true\n", "no build stage in current context"),
@@ -217,7 +236,7 @@ def test_a_base_that_is_not_here_names_the_line(workshop: Workshop):
 )  # fmt: skip
 def test_mistakes_are_named_with_their_line(workshop: Workshop, text: str, message: str):
     with pytest.raises(BuildFailed, match=message) as caught:
-        workshop.build(text or " ", files={})
+        workshop.build(text, files={})
     assert "\n" not in caught.value.message
     assert text.strip() == "" or "Dockerfile:" in caught.value.excerpt
 

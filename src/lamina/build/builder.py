@@ -141,6 +141,8 @@ class Builder:
             definition = f"[internal] load build definition from {request.dockerfile_name}"
             with _vertex(sink, definition):
                 sink(VertexProgress(definition, "transferring dockerfile:", len(request.dockerfile), done=True))
+                if not request.dockerfile:
+                    raise DockerfileError("the Dockerfile cannot be empty")
                 dockerfile = parse(request.dockerfile, request.dockerfile_name)
                 linter = linter_for(dockerfile)
                 check_file(dockerfile, linter)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from lamina.build.builder import Builder, BuildRequest, Built, epoch_text
 from lamina.build.dockerfile.arguments import Platforms
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from lamina.engine.engine import Engine
     from lamina.runtime.executor import ExecRequest, Executor, OutputSink
     from lamina.runtime.network.pool import NetworkPool
+
+
+#: What FROM takes for the id of an image here; BuildKit would look for a repository of that name, and so is `cafe` one.
+_ID: Final = re.compile("(sha256:)?[0-9a-f]{12,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,7 @@ class _Resolver:
         self._sink(VertexStarted(name, name))
         try:
             found = self._engine.transfer.ensure(
-                reference.written,
+                reference.written if _ID.fullmatch(reference.written) else str(reference.reference),
                 platform=platform,
                 policy="always" if self._pull else "missing",
                 progress=lambda event: self._report(name, event),

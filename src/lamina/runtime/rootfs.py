@@ -88,7 +88,7 @@ def make_directories(
         else:
             owners.set(path_inside(root_fd, parent_fd, name), uid, gid)
 
-    return _make(root_fd, posixpath.normpath("/" + path), mode, own, _LINKS)
+    return _make(root_fd, posixpath.normpath("/" + path.lstrip("/")), mode, own, _LINKS)
 
 
 def _make(root_fd: int, path: str, mode: int, own: Callable[[int, str], None], links: int) -> int:
@@ -110,7 +110,7 @@ def _make(root_fd: int, path: str, mode: int, own: Callable[[int, str], None], l
                 target = os.readlink(name, dir_fd=parent_fd)
             except OSError:
                 return open_path(parent_fd, name, _DIRECTORY)  # someone else made it meanwhile
-            follow = posixpath.normpath("/" + posixpath.join(parent, target))
+            follow = posixpath.normpath("/" + posixpath.join(parent, target).lstrip("/"))
             return _make(root_fd, follow, mode, own, links - 1)
         own(parent_fd, name)
         os.chmod(name, mode, dir_fd=parent_fd)

@@ -177,8 +177,18 @@ class TestOwnersModesAndTimes:
         run(context, image, "hello.c", dest="/a", owner="web")
         run(context, image, "hello.c", dest="/b", owner="web:staff")
         run(context, image, "hello.c", dest="/c", owner="1234")
-        owners = [((image / name).stat().st_uid, (image / name).stat().st_gid) for name in "abc"]
-        assert owners == [(33, 34), (33, 50), (1234, 1234)]
+        run(context, image, "hello.c", dest="/d", owner="33")
+        owners = [((image / name).stat().st_uid, (image / name).stat().st_gid) for name in "abcd"]
+        assert owners == [(33, 34), (33, 50), (1234, 1234), (33, 33)], "a number alone is both ids"
+
+    @pytest.mark.root
+    @pytest.mark.parametrize(("source", "dest"), [("hello.c", "/new/a/b"), ("html", "/new/a"), ("hello.c", "/new/a/")])
+    def test_chown_owns_the_directories_it_makes(
+        self, context: Path, image: Path, source: str, dest: str
+    ) -> None:  # D26
+        run(context, image, source, dest=dest, owner="web")
+        made = [(image / name).stat() for name in ("new", "new/a")]
+        assert [(facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)) for facts in made] == [(33, 34, 0o755)] * 2
 
     def test_chmod(self, context: Path, image: Path) -> None:  # D26
         run(context, image, "html", dest="/h", mode="u=rwX,go=rX")
@@ -275,8 +285,9 @@ class TestArchives:
     @pytest.mark.root
     def test_add_with_chown_owns_what_it_extracts(self, context: Path, image: Path, archive: Path) -> None:  # D30
         run(context, image, archive.name, dest="/opt/", unpack=True, owner="web:staff")
-        facts = (image / "opt/dir/file").stat()
-        assert (facts.st_uid, facts.st_gid) == (33, 50)
+        for name in ("opt", "opt/dir/file"):
+            facts = (image / name).stat()
+            assert (facts.st_uid, facts.st_gid) == (33, 50), name
 
     def test_copy_does_not(self, context: Path, image: Path, archive: Path) -> None:
         run(context, image, archive.name, dest="/opt/")

@@ -15,6 +15,7 @@ class DockerfileError(Invalid):
     Attributes:
         source: the text that is at fault, None while unknown.
         range: the lines at fault, None while unknown.
+        bare: BuildKit's reader of lines finds it, before instructions are told apart, and words it without the line.
     """
 
     def __init__(
@@ -24,10 +25,12 @@ class DockerfileError(Invalid):
         hint: str | None = None,
         source: Source | None = None,
         range: Range | None = None,
+        bare: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.source = source
         self.range = range
+        self.bare = bare
 
     @property
     def line(self) -> int:
@@ -53,6 +56,6 @@ def located(source: Source, where: Range, *, parsing: bool = False) -> Iterator[
     except DockerfileError as error:
         if error.range is None:
             error.source, error.range = source, where
-            if parsing:
+            if parsing and not error.bare:
                 error.args = (f"dockerfile parse error on line {where.start}: {error.message}",)
         raise

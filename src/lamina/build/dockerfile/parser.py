@@ -48,8 +48,10 @@ def parse(text: str | bytes, name: str = "Dockerfile") -> Dockerfile:
     blank: list[Range] = []
     in_stage = False
     for line in lexer.lines():
+        with located(source, line.range):
+            cut = statement(line, lexer.escape)
         with located(source, line.range, parsing=True):
-            instruction = build(statement(line, lexer.escape))
+            instruction = build(cut)
         if line.blank_inside:
             blank.append(Range(line.blank_inside, line.blank_inside))
         in_stage = in_stage or isinstance(instruction, From)

@@ -106,7 +106,7 @@ def json_strings(text: str) -> tuple[str, ...] | None:
     if _STRINGS.fullmatch(text):
         return tuple(_LONE_SURROGATE.sub("\ufffd", item) for item in json.loads(text))
     if _is_array(text):
-        raise DockerfileError("when using JSON array syntax, arrays must be comprised of strings only")
+        raise DockerfileError("when using JSON array syntax, arrays must be comprised of strings only", bare=True)
     return None
 
 

@@ -64,8 +64,9 @@ class Ownership:
         kept = None if copy.keep_owner else time_ns
         if copy.owner:
             user = users.resolve(root, copy.owner)
-            explicit = ":" in copy.owner or user.name
-            return cls(user.uid, user.gid if explicit else user.uid, mode, kept, time_ns)
+            # A number alone is both ids, whatever group the user of that number has.
+            group = user.uid if copy.owner.isdigit() else user.gid
+            return cls(user.uid, group, mode, kept, time_ns)
         return cls(None, None, mode, kept, time_ns) if copy.keep_owner else cls(0, 0, mode, kept, time_ns)
 
 
@@ -95,7 +96,9 @@ class Destination:
                 self.times.setdefault(stub.parent, stub.parent_times[1])
             self.times[posixpath.join(stub.parent, stub.name)] = ownership.new_time_ns
         try:
-            made = rootfs.make_directories(self.fd, path, owners=self.owners)
+            made = rootfs.make_directories(
+                self.fd, path, uid=ownership.uid or 0, gid=ownership.gid or 0, owners=self.owners
+            )
         except rootfs.UnsafePath as error:
             raise CopyConflict(f"cannot copy to non-directory: {path}", path) from error
         try:
@@ -175,7 +178,7 @@ class _Copier:
         self._to, self._tree, self._owner, self._cancelled = destination, tree, ownership, cancelled
 
     def copy(self, source: Selected, dest: str, *, into_directory: bool) -> None:
-        base = posixpath.normpath("/" + dest)
+        base = posixpath.normpath("/" + dest.lstrip("/"))
         if source.prefix:
             base = posixpath.join(base, source.prefix)
         if source.is_directory:

@@ -63,7 +63,7 @@ def _extract(root: str, file: BinaryIO, copy: Copy, time_ns: int) -> None:
     ownership = Ownership.of(copy, root, time_ns)
     destination = Destination(root, os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), recorded(root))
     try:
-        path = posixpath.normpath("/" + copy.dest)
+        path = posixpath.normpath("/" + copy.dest.lstrip("/"))
         fd = destination.directory(path, ownership)
         try:
             destination.times.setdefault(path, os.fstat(fd).st_mtime_ns)

@@ -237,7 +237,7 @@ def _pairs(statement: Statement) -> tuple[Pair, ...]:
     if "=" not in words[0]:
         key, value = split_first(statement.rest)
         if value is None:
-            raise DockerfileError(f"{statement.name} must have two arguments")
+            raise DockerfileError(f"{statement.name} must have two arguments", bare=True)
         return (Pair(key, value, legacy=True),)
     pairs = []
     for word in words:
@@ -246,6 +246,7 @@ def _pairs(statement: Statement) -> tuple[Pair, ...]:
             raise DockerfileError(
                 f"Syntax error - can't find = in {quote(word)}. Must be of the form: name=value",
                 hint="quote the value when it holds blanks",
+                bare=True,
             )
         if not key:
             raise DockerfileError(f"{statement.name} names can not be blank")
