@@ -125,6 +125,27 @@ def test_what_a_step_overwrote_is_not_shown(lamina: CommandLine):
     assert re.findall(r"(?m)^#\d+ \d+\.\d+ (.*)$", done.err) == ["at 10%", "rest"]
 
 
+def test_labels_target_and_platform_are_those_of_the_image(lamina: CommandLine):  # C01
+    lamina.ok("import", "--platform", "linux/s390x", "-", "foreign", stdin=busybox_tar())
+    where = _context(lamina, "FROM foreign AS one\nLABEL a=file c=file\nFROM one\nCOPY Dockerfile /later\n")
+    flags = ("--label", "a=flag", "--label", "b", "--target", "one", "--platform", "linux/s390x")
+    lamina.ok("build", "-q", *flags, "-t", "app", where)
+    shown = "{{json .Config.Labels}} {{.Architecture}} {{len .RootFS.Layers}}"
+    assert lamina.ok("inspect", "-f", shown, "app") == '{"a":"flag","b":"","c":"file"} s390x 1\n'
+    refused = lamina("build", "--target", "none", where)
+    assert refused.status == 1
+    assert "none" in refused.err
+
+
+def test_pull_asks_the_registry_for_a_base_that_is_here(lamina: CommandLine):  # C01 --pull
+    lamina.ok("tag", "base", "localhost:1/base")  # nobody listens there
+    where = _context(lamina, "FROM localhost:1/base\nCOPY Dockerfile /\n")
+    lamina.ok("build", "-q", where)
+    refused = lamina("build", "--pull", where)
+    assert refused.status == 1
+    assert "localhost:1" in refused.err
+
+
 def test_quiet_prints_the_id_alone_and_iidfile_holds_it(lamina: CommandLine):
     where = _context(lamina, "FROM base\nLABEL a=b\n")
     done = lamina("build", "-q", "--iidfile", "id", where)

@@ -126,6 +126,15 @@ def test_detach_and_attach_again(lamina):  # S22
     assert lamina.out("ps", "-q") == ""
 
 
+def test_run_takes_other_keys_to_detach(lamina):  # C13 --detach-keys
+    with on_terminal(lamina, "run", "-it", "--detach-keys", "ctrl-x,q", "--name", "kept", "busybox", "cat") as terminal:
+        terminal.type(b"one\r")
+        terminal.until(b"one\r\none")
+        terminal.type(b"\x18q")
+        assert finish(terminal) == 0
+    assert lamina.out("ps", "--format", "{{.Names}}") == "kept"
+
+
 def test_exec_on_a_terminal(lamina):
     lamina.out("run", "-d", "--name", "host", "busybox", "sleep", "60")
     with on_terminal(lamina, "exec", "-it", "host", "sh") as terminal:
