@@ -247,6 +247,18 @@ def test_a_full_disk_is_said_and_served_from(small_disk: Path) -> None:
         client.push_blob("a", b"there is room again")
 
 
+@pytest.mark.root
+def test_a_server_starts_on_a_full_disk(small_disk: Path) -> None:
+    # F6: also once more, though SQLite removes at each end what it needs at each start
+    root = str(small_disk / "root")
+    with running_registry(root) as address:
+        digest = Client(address).push_image("a", "v1")
+    for _ in range(3):
+        fill(small_disk / "ballast")
+        with running_registry(root) as address:
+            assert Client(address).get("/v2/a/manifests/v1").headers["Docker-Content-Digest"] == digest
+
+
 def until_refused(ask: Callable[[], Any]) -> Any:
     """Ask until the answer is no success."""
     for _ in range(10_000):
@@ -257,6 +269,6 @@ def until_refused(ask: Callable[[], Any]) -> Any:
 
 def fill(ballast: Path) -> None:
     """Leave no room on a disk."""
-    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+    with suppress(OSError), ballast.open("ab", buffering=0) as file:
         while True:
             file.write(bytes(4096))

@@ -47,7 +47,7 @@ def open_registry(
     """Open, or make, a registry in a directory that only its owner can enter (threat 59).
 
     Args:
-        root: holds `registry.db`, `blobs/`, `uploads/` and `quarantine/`.
+        root: holds `registry.db`, a reserve for its log, `blobs/`, `uploads/` and `quarantine/`.
         config: limits and switches.
         database: an SQLAlchemy URL when the metadata is to live elsewhere than in `root`.
         clock: seconds since the epoch.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,6 +16,9 @@ from lamina.store import files
 
 #: How long a writer waits for another process's transaction, in milliseconds.
 BUSY_TIMEOUT: Final = 30_000
+#: Beside a database in a file lies another one of so many bytes, which is given up when there is no room to start.
+_RESERVE: Final = "-reserve"
+_RESERVED: Final = 64 << 10
 
 
 def open_engine(url: str, *, connections: int = 16) -> Engine:
@@ -42,12 +46,43 @@ def open_engine(url: str, *, connections: int = 16) -> Engine:
                 files.raise_typed(parsed.database, error)
     else:
         engine = sa.create_engine(parsed, pool_size=connections, max_overflow=0, pool_pre_ping=True)
+    reserve = _reserve_of(engine)
     try:
-        _migrate(engine)
+        try:
+            _migrate(engine)
+        except sa.exc.OperationalError:
+            if not (reserve and os.path.exists(reserve)):
+                raise
+            # SQLite's log and its index are made anew at each start: on a full disk this is the room for them (F6).
+            with suppress(FileNotFoundError):
+                os.unlink(reserve)
+            _migrate(engine)
     except sa.exc.DBAPIError as error:
         engine.dispose()
         raise_typed(place_of(engine), error)
+    set_aside(engine)
     return engine
+
+
+def _reserve_of(engine: Engine) -> str:
+    """The path of the file that keeps room for the next start; "" where none is needed."""
+    return f"{engine.url.database}{_RESERVE}" if engine.dialect.name == "sqlite" and engine.url.database else ""
+
+
+def set_aside(engine: Engine) -> None:
+    """Take disk space for the next start, while there is some."""
+    if not (path := _reserve_of(engine)):
+        return
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return  # it is there already, or it cannot be made: the registry works without it
+    try:
+        os.posix_fallocate(fd, 0, _RESERVED)
+    except OSError:
+        os.unlink(path)
+    finally:
+        os.close(fd)
 
 
 def _tame_sqlite(engine: Engine) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Row
 
 from lamina.registry.errors import ManifestBlobUnknown, SizeMismatch, TooManyUploads
 from lamina.registry.metadata import schema as t
-from lamina.registry.metadata.connect import open_engine
+from lamina.registry.metadata.connect import open_engine, set_aside
 from lamina.registry.metadata.failures import place_of, raise_typed
 from lamina.registry.metadata.protocol import ManifestRecord, References, UploadRecord
 from lamina.registry.names import Repository, Tag
@@ -52,6 +52,7 @@ class SqlMetadata:
         if self._watch:
             self._watch.close()
         self._engine.dispose()
+        set_aside(self._engine)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
