@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -12,14 +14,27 @@ import tempfile
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[3]
+_LOWEST_PORT = 10_000
 BUSYBOX = ("/bin/busybox", "/usr/bin/busybox")
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A TCP port of the loopback that nobody listens on.
+
+    It is below those that the kernel gives out (ip(7), ip_local_port_range), so that no connection takes it before use.
+    """
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        given_out = int(file.read().split()[0])
+    while True:
+        port = random.randrange(_LOWEST_PORT, given_out) if given_out > _LOWEST_PORT else 0
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            return int(listener.getsockname()[1])
 
 
 def debian_base() -> Path | str:
