@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -228,3 +230,39 @@ def test_no_inode_left_for_a_place_to_mount_at(small_disk: str) -> None:
         with store.snapshots.mounted(key) as tree:
             assert Path(tree, "etc/a").read_bytes() == b"1" * 9000
         assert store.fsck.run().findings == ()
+
+
+@pytest.mark.parametrize("driver", ["vfs", pytest.param("overlay", marks=pytest.mark.root)])
+def test_a_pull_with_too_few_descriptors(base: str, driver: str) -> None:
+    # F7: EMFILE, wherever it comes, is the store's error; nothing stays of it, and with enough the pull works
+    said = {pull_with(f"{base}/{spare}", driver, spare) for spare in range(2, 40, 5)}
+    assert said == {"it worked", "refused"}
+    for spare in range(2, 40, 5):
+        with Store.open(f"{base}/{spare}") as store:
+            assert [finding for finding in store.fsck.run().findings if finding.harmful] == []
+            store.collector.collect(partials_kept=None)
+            assert store.fsck.run().findings == ()
+            pull(store, served(), "app:1")
+
+
+def pull_with(root: str, driver: str, spare: int) -> str:
+    """Pulls in a process of its own that may open so many files more; returns what came of it."""
+    with Store.open(root, driver=driver) as store:
+        pull(store, served()[:1], "app:2")
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.closerange(3, 4096)
+            with Store.open(root) as store:
+                most = max(map(int, os.listdir("/proc/self/fd"))) + spare
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+                pull(store, served(), "app:1")
+            status = 0
+        except LaminaError:
+            status = 2
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return {0: "it worked", 2: "refused"}[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
