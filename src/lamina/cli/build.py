@@ -19,13 +19,30 @@ if TYPE_CHECKING:
     from lamina.build.builder import BuildFailed, Built
     from lamina.cli.context import Context
     from lamina.engine.builds import BuildOptions
+    from lamina.errors import LaminaError
+
+
+def _host(text: str) -> str:
+    from lamina.cli import container_flags  # only when the flag is given
+
+    container_flags._host(text)
+    return text
+
+
+def _ulimit(text: str) -> str:
+    from lamina.cli import container_flags
+
+    container_flags._ulimit(text)
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildFlags(Options):
     """Flags of `lamina build`."""
 
-    add_host: tuple[str, ...] = flag("add-host", help="Add a custom host-to-IP mapping (host:ip)", kind=LIST)
+    add_host: tuple[str, ...] = flag(
+        "add-host", help="Add a custom host-to-IP mapping (host:ip)", kind=LIST.checked(_host)
+    )
     build_arg: tuple[str, ...] = flag("build-arg", help="Set build-time variables", kind=LIST)
     file: str = flag("file", "f", help='Name of the Dockerfile (Default is "PATH/Dockerfile")')
     force_rm: bool = flag("force-rm", help="Always remove intermediate containers", kind=BOOL, hidden=True)
@@ -48,6 +65,9 @@ class BuildFlags(Options):
     squash: bool = flag("squash", help="Squash newly built layers into a single new layer", kind=BOOL)
     tag: tuple[str, ...] = flag("tag", "t", help='Name and optionally a tag in the "name:tag" format', kind=LIST)
     target: str = flag("target", help="Set the target build stage to build.")
+    ulimit: tuple[str, ...] = flag(
+        "ulimit", kind=LIST.checked(_ulimit).named("ulimit", empty_text="[]"), help="Ulimit options"
+    )
 
 
 @command(BuildFlags, usage="[OPTIONS] PATH | URL | -", arity=exactly(1))
@@ -55,20 +75,26 @@ def build(ctx: Context, flags: BuildFlags) -> int | None:
     """Builds, and prints what docker's client prints."""
     from lamina.build.builder import BuildFailed
     from lamina.cli.build_progress import build_progress
+    from lamina.errors import Invalid, NotFound, Unsupported
 
     if flags.progress not in {"auto", "plain", "tty", "quiet"}:
         raise CliError(f"unsupported progress mode {flags.progress!r}: want auto, plain, tty or quiet")
     options = _options(ctx, flags)
     mode = flags.progress if "progress" in flags.given else ctx.env.get("BUILDKIT_PROGRESS", "") or "auto"
     failure: BuildFailed | None = None
+    refusal: Invalid | NotFound | Unsupported | None = None
     with _interruptible() as cancelled:
         with build_progress(ctx, ctx.stderr, mode=mode, quiet=flags.quiet or mode == "quiet") as sink:
             try:
                 built = ctx.engine.builds.build(options, sink, stdin=ctx.stdin_bytes, cancelled=cancelled)
             except BuildFailed as error:
                 failure = error
+            except (Invalid, NotFound, Unsupported) as error:
+                refusal = error
     if failure is not None:
         return _report_failure(ctx, failure)
+    if refusal is not None:
+        return _report_refusal(ctx, refusal)
     image = str(built.image.id)
     if flags.iidfile:
         _write_id(ctx.path(flags.iidfile), image)
@@ -85,6 +111,9 @@ def _options(ctx: Context, flags: BuildFlags) -> BuildOptions:
     from lamina.spec.platform import Platform, of_machine
     from lamina.spec.reference import Reference
 
+    networks = {"": "default", "bridge": "default", "default": "default", "host": "host", "none": "none"}
+    if flags.network not in networks:
+        raise CliError(f"network mode {flags.network!r} is not supported by build", hint="use default, host or none")
     tags = []
     for text in flags.tag:
         try:
@@ -108,9 +137,10 @@ def _options(ctx: Context, flags: BuildFlags) -> BuildOptions:
         platform=Platform.parse(wanted, host=of_machine(os.uname().machine)) if wanted else None,
         no_cache=flags.no_cache,
         pull=flags.pull,
-        network={"": "default", "bridge": "default"}.get(flags.network, flags.network),
+        network=networks[flags.network],
         add_hosts=flags.add_host,
         shm_size=flags.shm_size or 0,
+        ulimits=flags.ulimit,
         squash=flags.squash,
     )
 
@@ -165,6 +195,21 @@ def _report_failure(ctx: Context, failure: BuildFailed) -> int:
     write(f"ERROR: {printable(failure.message, newlines=True)}\n")
     if failure.hint:
         write(f"Hint: {printable(failure.hint)}\n")
+    return 1
+
+
+def _report_refusal(ctx: Context, error: LaminaError) -> int:
+    """What is wrong before there is a build: the context, its ignore file, or the Dockerfile's place."""
+    from lamina.build.dockerfile.errors import DockerfileError
+    from lamina.cli.terminal import printable
+
+    write = ctx.stderr.write
+    if isinstance(error, DockerfileError):
+        write(printable(error.excerpt(), newlines=True).rstrip("\n") + "\n")
+    solving = isinstance(error, DockerfileError) or error.message.startswith("failed to read dockerfile")
+    write(f"ERROR: {'failed to solve: ' if solving else ''}{printable(error.message, newlines=True)}\n")
+    if error.hint:
+        write(f"Hint: {printable(error.hint)}\n")
     return 1
 
 

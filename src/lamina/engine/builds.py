@@ -49,6 +49,7 @@ class BuildOptions:
         network: `default`, `none` or `host`, for RUN.
         add_hosts: `name:address`.
         shm_size: bytes, 0 for the default.
+        ulimits: `name=soft:hard`, for RUN.
         squash: make one layer of all new ones (S39).
     """
 
@@ -65,6 +66,7 @@ class BuildOptions:
     network: str = "default"
     add_hosts: tuple[str, ...] = ()
     shm_size: int = 0
+    ulimits: tuple[str, ...] = ()
     squash: bool = False
 
 
@@ -104,7 +106,7 @@ class Builds:
                 target=options.target,
                 build_args=options.build_args,
                 no_cache=options.no_cache,
-                defaults=RunDefaults(options.network, options.add_hosts, options.shm_size),
+                defaults=RunDefaults(options.network, options.add_hosts, options.shm_size, options.ulimits),
                 export=ImageExport(options.tags, options.labels, epoch_text(epoch), squash=options.squash),
                 source_date_epoch=epoch,
             )

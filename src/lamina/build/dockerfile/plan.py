@@ -61,11 +61,13 @@ class RunDefaults:
         network: for steps that do not name one.
         add_hosts: `name:address` for /etc/hosts.
         shm_size: bytes of /dev/shm, 0 for the default.
+        ulimits: resource limits, `name=soft:hard`.
     """
 
     network: str = "default"
     add_hosts: tuple[str, ...] = ()
     shm_size: int = 0
+    ulimits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +253,7 @@ class _Planner:
             hostname=self._graph.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", "buildkitsandbox"),
             add_hosts=self._defaults.add_hosts,
             shm_size=self._defaults.shm_size,
+            ulimits=self._defaults.ulimits,
             hidden_env=tuple(f"{name}={value}" for name, value in step.proxy_env),
         )
 

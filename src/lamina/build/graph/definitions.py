@@ -55,6 +55,7 @@ class Exec(Definition):
         hostname: of the sandbox.
         add_hosts: `name:address`, for /etc/hosts.
         shm_size: bytes of /dev/shm, 0 for the default.
+        ulimits: resource limits, `name=soft:hard`.
         hidden_env: further environment that must not decide about the cache (proxies, D38).
     """
 
@@ -66,6 +67,7 @@ class Exec(Definition):
     hostname: str = "buildkitsandbox"
     add_hosts: tuple[str, ...] = ()
     shm_size: int = 0
+    ulimits: tuple[str, ...] = ()
     hidden_env: tuple[str, ...] = ()
 
     def definition(self) -> bytes:

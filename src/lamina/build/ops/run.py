@@ -66,6 +66,7 @@ class RunOp:
             CommandFailed: with its exit code.
         """
         from lamina.runtime.bundle import DEFAULT_SHM  # only when something runs
+        from lamina.runtime.config import parse_ulimit
         from lamina.runtime.executor import ExecRequest
 
         parent = cast("Tree", inputs[0])
@@ -85,6 +86,7 @@ class RunOp:
                 network=cast("Literal['default', 'host', 'none']", run.network),
                 extra_hosts=tuple(_host(entry) for entry in run.add_hosts),
                 shm_size=run.shm_size or DEFAULT_SHM,
+                rlimits=tuple(parse_ulimit(text) for text in run.ulimits),
             )
             code = self.runner.run(request, on_output, cancel=work.cancelled)
             if code != 0:
