@@ -22,6 +22,7 @@ from lamina.spec.distribution import Code
 from lamina.values import dataclass, field
 
 _MAX_HEAD: Final = 64 << 10
+_TLS_RECORD: Final = b"\x16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,8 @@ class HostileServer:
 
 
 def _read_request(stream: Any) -> Seen | None:
+    if stream.peek(1)[:1] == _TLS_RECORD:  # it has no line to wait for; real servers hang up at once, too
+        return None
     line = stream.readline(_MAX_HEAD)
     if not line.strip() or line.count(b" ") < 2:
         return None
