@@ -171,7 +171,7 @@ def test_version_templates(lamina: Callable[..., Any]) -> None:
     assert (broken.status, broken.err) == (64, "template parsing error: template: version:1: unclosed action\n")
     missing = lamina("version", "--format={{.Client.Foo}}")
     assert missing.status == 1
-    assert "can't evaluate field Foo in type command.clientVersion" in missing.err
+    assert "can't evaluate field Foo in type system.clientVersion" in missing.err
 
 
 def test_global_flags_move_the_directories(ctx: Context, tmp_path: Path) -> None:

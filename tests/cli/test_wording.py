@@ -109,6 +109,35 @@ def test_a_binding_of_a_port_prints_as_a_struct():  # C21
     assert render([container], first % "HostIp") == "0.0.0.0\n"  # by way of the raw object
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("version", "-f", "{{.Foo}}"),
+            'template: version:1:2: executing "version" at <.Foo>: can\'t evaluate field Foo in type system.versionInfo',
+        ),
+        (
+            ("version", "-f", "{{.Client.Foo}}"),
+            (
+                'template: version:1:9: executing "version" at <.Client.Foo>: '
+                "can't evaluate field Foo in type system.clientVersion"
+            ),
+        ),
+        (
+            ("info", "-f", "{{.Foo}}"),
+            'template: :1:2: executing "" at <.Foo>: can\'t evaluate field Foo in type system.dockerInfo',
+        ),
+    ],
+)
+def test_facts_that_are_not_there(lamina: CommandLine, words: tuple[str, ...], said: str):  # C36, C37
+    outcome = lamina(*words)
+    assert (outcome.status, outcome.out, outcome.err) == (1, "\n", said + "\n")
+
+
+def test_kill_of_what_is_not_there(app: CommandLine):  # C22
+    assert app("kill", "nope").err == DAEMON + "cannot kill container: nope: No such container: nope\n"
+
+
 def test_size_is_of_containers_only(app: CommandLine):  # C41
     assert app("inspect", "-s", "app").err == "WARNING: --size ignored for image\n"
 

@@ -68,8 +68,6 @@ def ls(ctx: Context, options: LsOptions) -> None:
         ),
         Column("Label", "", lambda _row, _key: "", method=True),
     )
-    formatter = Formatter(
-        "*formatter.networkContext", found, default="table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}"
-    )
+    formatter = Formatter("*network.networkContext", found, default="table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}")
     rows = ctx.engine.networks.select(options.filter)
     show(ctx, formatter.render(rows, options.format, quiet=options.quiet))

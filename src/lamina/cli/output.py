@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lamina.cli.context import Context
+    from lamina.cli.format.gotemplate.template import Template
 
 
 def show(ctx: Context, text: str) -> None:
@@ -15,6 +16,23 @@ def show(ctx: Context, text: str) -> None:
 
         text = printable(text, newlines=True)
     ctx.stdout.write(text)
+
+
+def show_whole(ctx: Context, template: Template, value: object) -> None:
+    """Writes what a template makes of one object, and a line end also where it fails, as docker's info and version do.
+
+    Raises:
+        CliError: it does not fit; the words are Go's alone.
+    """
+    from lamina.cli.failures import CliError
+    from lamina.cli.format.gotemplate.errors import TemplateExecError
+
+    try:
+        text = template.execute(value)
+    except TemplateExecError as error:
+        show(ctx, "\n")
+        raise CliError(error.detail) from None
+    show(ctx, text + "\n")
 
 
 def confirm(ctx: Context, question: str) -> bool:

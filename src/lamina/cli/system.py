@@ -9,7 +9,7 @@ from lamina.cli.failures import CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.format.help import INSPECT_HELP, LIST_HELP
 from lamina.cli.images import deleted_images, reclaimed
-from lamina.cli.output import confirm, show
+from lamina.cli.output import confirm, show, show_whole
 from lamina.cli.values import BOOL, FILTER
 from lamina.values import dataclass
 
@@ -162,7 +162,7 @@ def info(ctx: Context, options: InfoOptions) -> None:
     from lamina.cli.format.gotemplate.template import parse
     from lamina.cli.format.gotemplate.values import Struct
 
-    show(ctx, parse(options.format).execute(Struct("system.dockerInfo", found)) + "\n")
+    show_whole(ctx, parse(options.format), Struct("system.dockerInfo", found))
 
 
 _ROWS: tuple[tuple[str, str | Callable[[dict[str, Any]], str]], ...] = (

@@ -98,18 +98,19 @@ def version(ctx: Context, options: VersionOptions) -> None:
     from lamina.cli.format.gojson import marshal
     from lamina.cli.format.gotemplate.template import parse
     from lamina.cli.format.gotemplate.values import Struct
+    from lamina.cli.output import show_whole
 
     if options.format == "json":
         ctx.stdout.write(marshal(found) + "\n")
         return
     # Docker's template for version is called `version`, its values are structs.
     client = Struct(
-        "command.clientVersion",
+        "system.clientVersion",
         {**found["Client"], "APIVersion": API_VERSION},
         json_names={k: k for k in found["Client"]},
     )
     platform = Struct("struct { Name string }", found["Server"]["Platform"])
     fields = {**found["Server"], "Platform": platform}
     server = Struct("types.Version", {**fields, "APIVersion": API_VERSION}, json_names={k: k for k in fields})
-    value = Struct("command.versionInfo", {"Client": client, "Server": server})
-    ctx.stdout.write(parse(options.format, "version").execute(value) + "\n")
+    value = Struct("system.versionInfo", {"Client": client, "Server": server})
+    show_whole(ctx, parse(options.format, "version"), value)

@@ -228,10 +228,14 @@ class Containers:
             WrongState: it does not run.
             Invalid: no such signal.
         """
-        if signal_number(signal) == signals.SIGKILL:
+        number = signal_number(signal)
+        try:
             record = self.supervisor.find(name)
-            if record.state.running:
-                self.supervisor.containers.update(record.id, lambda state: replace(state, stopped_by_user=True))
+        except NoSuchContainer as error:
+            error.args = (f"cannot kill container: {name}: {error.message}",)  # the error stays what it is
+            raise
+        if number == signals.SIGKILL and record.state.running:
+            self.supervisor.containers.update(record.id, lambda state: replace(state, stopped_by_user=True))
         try:
             self.supervisor.kill(name, signal)
         except WrongState as error:

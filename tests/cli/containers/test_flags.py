@@ -99,7 +99,7 @@ def test_limits_are_those_of_the_cgroup(near: Near):  # C13 --memory --cpus, C32
 
 def _limits(pid: int) -> tuple[int, float]:
     """The memory and CPU limits of a process, from whichever cgroup version has them."""
-    paths = {}
+    paths: dict[str, str] = {}
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         paths |= dict.fromkeys(controllers.split(","), path)
