@@ -425,7 +425,8 @@ def container_spec(
             cpu_shares=options.cpu_shares,
             cpuset_cpus=options.cpuset_cpus,
             cpuset_mems=options.cpuset_mems,
-            pids=options.pids_limit,
+            # As Docker reads it: nothing is no limit.
+            pids=options.pids_limit if (options.pids_limit or 0) > 0 else None,
             oom_score_adj=options.oom_score_adj,
         ),
         devices=tuple(devices),

@@ -50,6 +50,10 @@ def teardown(
             volume_driver.release(os.path.dirname(doc["path"]), record.id)
     if last:
         _kill_stamped(record.state.conmon)
+    if options.ipc == "shareable":
+        from lamina.runtime import shared_memory
+
+        shared_memory.take_back(directory)
     remove(directory)
 
 

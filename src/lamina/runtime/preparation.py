@@ -195,7 +195,8 @@ def etc_mounts(
                 file.write(text)
             os.chmod(path, 0o644)
         if f"/etc/{name}" not in taken:
-            result.append(OciMount(f"/etc/{name}", path, "bind", ("rbind", "rprivate")))
+            access = "ro" if options.read_only else "rw"
+            result.append(OciMount(f"/etc/{name}", path, "bind", ("rbind", access, "rprivate")))
     return result
 
 

@@ -25,7 +25,7 @@ from lamina.runtime import (
     seccomp_cache,
 )
 from lamina.runtime import host as host_module
-from lamina.runtime.bundle import ContainerSpec, OciMount, mount_targets, oci_spec
+from lamina.runtime.bundle import DEFAULT_SHM, ContainerSpec, OciMount, mount_targets, oci_spec
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.host import HostFacts
 from lamina.runtime.mount_spec import parse_size
@@ -97,6 +97,8 @@ class Starter:
         try:
             root = rootfs_mount.mount(record.rootfs)
             mounts = preparation.oci_mounts(record, root, self._volumes)
+            if not any(mount.destination == "/dev/shm" for mount in mounts):
+                mounts += self._shared_memory(options, directory)
             launch = conmon.Launch(
                 runtime,
                 record.id,
@@ -130,6 +132,16 @@ class Starter:
         if options.network.startswith("container:"):
             partner = self._paths.container(self._containers.find(options.network.partition(":")[2]).id)
         return preparation.etc_mounts(record, options, self._paths.container(record.id), endpoint, shared=partner)
+
+    def _shared_memory(self, options: ContainerOptions, directory: str) -> list[OciMount]:
+        kind, _, name = options.ipc.partition(":")
+        if kind not in {"shareable", "container"}:
+            return []
+        from lamina.runtime import shared_memory
+
+        if kind == "shareable":
+            return [shared_memory.lend(directory, options.shm_size or DEFAULT_SHM)]
+        return [shared_memory.join(self._containers.find(name), self._paths)]
 
     def _write_bundle(self, spec: ContainerSpec, runtime: oci.Runtime, options: ContainerOptions) -> dict[str, Any]:
         host, directory = self._host(), self._paths.run(spec.id)

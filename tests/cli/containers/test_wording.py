@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from lamina.linux import mounts
 from lamina.testing.commandline import CommandLine
 
 pytestmark = [pytest.mark.root, pytest.mark.runtime]
@@ -155,3 +156,20 @@ def test_a_container_has_the_hardware_address_it_asks_for(lamina):  # C13
     assert lamina.out("start", "-a", "own") == "92:d0:c6:0a:29:33"
     refused = lamina("update", "-m", "1m", "own")
     assert (refused.returncode, refused.stderr) == (1, f"{DAEMON}Minimum memory limit allowed is 6MB\n")
+
+
+def test_memory_that_is_lent_is_shared_until_the_lender_ends(lamina):  # C13 --ipc
+    quiet = ("--network", "none")
+    write = "echo lent > /dev/shm/note; exec sleep 100"
+    lamina.out("run", "-d", "--name", "lender", "--ipc", "shareable", *quiet, "busybox", "sh", "-c", write)
+    read = "until [ -s /dev/shm/note ]; do :; done; cat /dev/shm/note; readlink /proc/self/ns/ipc"
+    shown = lamina.out("run", "--rm", "--ipc", "container:lender", *quiet, "busybox", "sh", "-c", read).split()
+    assert shown == ["lent", lamina.out("exec", "lender", "readlink", "/proc/self/ns/ipc")]
+    lamina.out("run", "-d", "--name", "alone", "--pids-limit", "-5", "--read-only", *quiet, "busybox", "sleep", "100")
+    refused = lamina("run", "--rm", "--ipc", "container:alone", *quiet, "busybox", "true")
+    said = "non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+    assert (refused.returncode, said in refused.stderr) == (125, True)
+    assert lamina("exec", "alone", "touch", "/etc/hosts").returncode == 1  # read-only as the rest of it
+    lamina.out("rm", "-f", "lender", "alone")
+    with lamina.engine() as engine:
+        assert mounts.mount_points(engine.runtime_paths.run_root) == []
