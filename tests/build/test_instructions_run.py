@@ -106,6 +106,14 @@ def test_arguments_reach_run_but_not_the_configuration(workshop: Workshop):
     assert made.built.unconsumed == ("unknown",)
 
 
+def test_a_build_argument_that_only_a_trigger_declares_is_consumed(workshop: Workshop):
+    # D23, D37
+    workshop.build("FROM base\nONBUILD ARG v\nONBUILD LABEL v=$v\n", tags=["parent"])
+    made = workshop.build("FROM parent\n", build_args={"v": "7", "w": "8"})
+    assert made.config.config.labels == {"v": "7"}
+    assert made.built.unconsumed == ("w",)
+
+
 def test_env_beats_an_arg_before_it_even_a_passed_one(workshop: Workshop):
     # D08, as BuildKit has it; in the classic builder and in buildah the place of the ARG does not matter
     for dockerfile, said in (("ARG v=arg\nENV v=env", "env\n"), ("ENV v=env\nARG v=arg", "passed\n")):

@@ -162,7 +162,7 @@ class Builder:
             raise
         except LaminaError as error:
             raise BuildFailed(error, "", "", "") from error
-        unused = unconsumed(dockerfile.instructions, request.build_args)
+        unused = unconsumed(dockerfile.instructions, request.build_args.keys() - plan.arguments)
         return Built(image, tuple(linter.warnings), tuple(unused), dockerfile)
 
     def _solve(

@@ -80,6 +80,7 @@ class Plan:
         result: the target stage's configuration.
         history: what the steps add to the base's history, oldest first.
         platform: of the image.
+        arguments: the names that an ARG of a planned stage declares, ONBUILD triggers included.
     """
 
     tree: Vertex
@@ -87,6 +88,7 @@ class Plan:
     result: StageResult
     history: tuple[StepHistory, ...]
     platform: Platform
+    arguments: frozenset[str] = frozenset()
 
 
 def make_plan(
@@ -111,7 +113,8 @@ def make_plan(
     """
     planner = _Planner(graph, resolve, defaults or RunDefaults(), linter or Linter(), ignore)
     stage = planner.stage(graph.target)
-    return Plan(stage.tree, stage.base, stage.result, stage.history, stage.platform)
+    arguments = planner.arguments()
+    return Plan(stage.tree, stage.base, stage.result, stage.history, stage.platform, arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,10 @@ class _Planner:
         if index not in self._stages:
             self._stages[index] = self._plan(self._graph.stages[index])
         return self._stages[index]
+
+    def arguments(self) -> frozenset[str]:
+        """What the stages planned so far declare."""
+        return frozenset(name for planned in self._stages.values() for name in planned.result.args)
 
     def _plan(self, bound: BoundStage) -> _Planned:
         platform = bound.platform or self._graph.platforms.target
