@@ -167,6 +167,7 @@ class TestWhereThingsLand:
 
 
 class TestOwnersModesAndTimes:
+    @pytest.mark.root
     def test_context_files_belong_to_root_and_keep_their_bits(self, context: Path, image: Path) -> None:
         run(context, image, "run.sh", dest="/bin/")
         facts = (image / "bin/run.sh").stat()
