@@ -328,16 +328,14 @@ def all_mounts(container: ContainerSpec, host: HostFacts) -> list[OciMount]:
         OciMount("/sys/fs/cgroup", "cgroup", "cgroup", (access, *basic)),
     ]
     shared = container.namespaces.get("ipc") == "host"
-    if shared and host.rootless:
-        defaults.append(OciMount("/dev/mqueue", "/dev/mqueue", "bind", ("rbind", *basic)))
-    else:
-        # Shows the queues of the namespace that it is mounted in, the host's too; not every host mounts them itself.
-        defaults.append(OciMount("/dev/mqueue", "mqueue", "mqueue", basic))
+    # A new mount shows the queues of the namespace it is made in, the host's too; not every host mounts them itself.
+    bound = shared and host.rootless
+    queues = OciMount("/dev/mqueue", "/dev/mqueue", "bind", ("rbind", *basic))
+    defaults.append(queues if bound else OciMount("/dev/mqueue", "mqueue", "mqueue", basic))
     if shared:
         defaults.append(OciMount("/dev/shm", "/dev/shm", "bind", ("rbind", *basic)))
     elif container.shm_size:
-        size = f"size={container.shm_size}"
-        defaults.append(OciMount("/dev/shm", "shm", "tmpfs", (*basic, "mode=1777", size)))
+        defaults.append(OciMount("/dev/shm", "shm", "tmpfs", (*basic, "mode=1777", f"size={container.shm_size}")))
     if container.init:
         defaults.append(OciMount(INIT_PATH, container.init, "bind", ("bind", "ro")))
     if host.rootless and container.network == "host":
