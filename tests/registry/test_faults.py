@@ -64,7 +64,8 @@ def received(client: Client, location: str) -> int:
 # -- uploads
 
 
-@pytest.mark.parametrize("cut", [1, 70_001, 2 * MIB, 2 * MIB + 1, len(DATA) - 1])
+# Not 1: the protocol's `Range: 0-0` is one byte as well as none, so a client could not tell where to go on.
+@pytest.mark.parametrize("cut", [2, 70_001, 2 * MIB, 2 * MIB + 1, len(DATA) - 1])
 def test_an_upload_that_was_cut_is_resumed(client: Client, repository: str, cut: int) -> None:
     # F14: same server, connection broken
     location = client.begin(repository)
@@ -175,8 +176,9 @@ def test_running_requests_end_before_the_server_does(tmp_path: Path) -> None:
 def test_two_requests_cannot_write_one_upload(client: Client, repository: str) -> None:
     location = client.begin(repository)
     with send_part(client.address, location, b"abc", 6) as first:
-        while (reply := client.request("PATCH", location, b"xyz")).status == 202:
-            pass  # the first request had not begun yet
+        while client.get(location).status == 204:
+            pass  # the first request has not begun yet; what is asked meanwhile must not change where it goes
+        reply = client.request("PATCH", location, b"xyz")
         assert (reply.status, reply.codes, reply.headers["Retry-After"]) == (429, ["TOOMANYREQUESTS"], "1")
         first.sendall(b"def")
         assert first.recv(100).startswith(b"HTTP/1.1 202 ")
