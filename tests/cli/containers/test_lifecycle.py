@@ -88,7 +88,8 @@ def test_published_ports_are_those_of_the_host(lamina):  # C24: PublicPort and P
     tcp, udp = (lamina.out("port", "web", port).rpartition(":")[2] for port in ("80", "53/udp"))
 
     def found(*filters: str) -> list[str]:
-        return lamina.out("ps", *(f"--filter={text}" for text in filters), "--format", "{{.Names}}").split()
+        shown: str = lamina.out("ps", *(f"--filter={text}" for text in filters), "--format", "{{.Names}}")
+        return shown.split()
 
     assert [found(f"publish={tcp}"), found(f"publish={udp}/udp"), found(f"publish={tcp}/udp")] == [["web"], ["web"], []]
     assert [found("publish=80"), found("expose=53/udp"), found("expose=1", f"publish={tcp}")] == [[], ["web"], ["web"]]
