@@ -53,7 +53,7 @@ def assert_only(engine: Engine, containers: list[str]) -> None:
     assert engine.system.fsck().findings == ()
 
 
-@pytest.mark.parametrize("points", [10, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("points", [10, pytest.param(1000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 def test_a_create_killed_anywhere_leaves_nothing_that_stays(root: str, points: int) -> None:
     kept = create(root)
     count = len(kill_points.places(partial(create, root)))

@@ -95,7 +95,7 @@ def base() -> Iterator[str]:
         yield path
 
 
-@pytest.fixture(params=["some", pytest.param("every", marks=pytest.mark.soak)])
+@pytest.fixture(params=["some", pytest.param("every", marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 def choose(request: pytest.FixtureRequest, trial: Trial) -> Callable[[list[str], int], list[int]]:
     if request.param == "every":
         return lambda steps, _turn: list(range(len(steps)))

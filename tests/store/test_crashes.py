@@ -100,7 +100,7 @@ def trial(request: pytest.FixtureRequest, name: str) -> Trial:
     return Trial(name, prepare, operation, frozenset(tags), request.param, ("etc/a", b"1" * 9000))
 
 
-@pytest.fixture(params=["some", pytest.param("every", marks=pytest.mark.soak)])
+@pytest.fixture(params=["some", pytest.param("every", marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 def choose(request: pytest.FixtureRequest, trial: Trial) -> Callable[[list[str], int], list[int]]:
     """Which steps to try. Others in each test, so that together they come everywhere."""
     if request.param == "every":
