@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from lamina.engine.container_config import effective
-from lamina.engine.inspection import config_json
+from lamina.engine.inspection import config_json, driver_name
 from lamina.engine.listing import argv_of, network_of, ports_of, size_of
 from lamina.engine.networks import network_id
 from lamina.runtime.config import ContainerOptions, hostname_of
@@ -37,7 +37,7 @@ def container_json(engine: Engine, record: ContainerRecord, *, size: bool = Fals
         "LogPath": log,
         "Name": f"/{record.name}",
         "RestartCount": record.state.restart_count,
-        "Driver": engine.store.storage_driver,
+        "Driver": driver_name(engine.store.storage_driver),
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
@@ -203,7 +203,7 @@ def _device(text: str) -> dict[str, str]:
 def _graph(engine: Engine, record: ContainerRecord) -> dict[str, Any]:
     doc = record.rootfs
     if doc.get("type") != "overlay":
-        return {"Data": {}, "Name": engine.store.storage_driver}
+        return {"Data": {}, "Name": driver_name(engine.store.storage_driver)}
     data = {
         "ID": record.id,
         "LowerDir": ":".join(doc["lower"]),
@@ -211,7 +211,7 @@ def _graph(engine: Engine, record: ContainerRecord) -> dict[str, Any]:
         "UpperDir": doc["upper"],
         "WorkDir": doc["work"],
     }
-    return {"Data": data, "Name": engine.store.storage_driver}
+    return {"Data": data, "Name": driver_name(engine.store.storage_driver)}
 
 
 def _mount(doc: Any) -> dict[str, Any]:

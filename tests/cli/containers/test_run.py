@@ -207,6 +207,8 @@ def test_info_names_the_runtime_that_run_takes(lamina):  # C37
     with lamina.engine() as engine:
         used = [kind.name for kind in Path(engine.settings.run_root).iterdir() if kind.name in {"crun", "runc"}]
     assert lamina.out("info", "-f", "{{.DefaultRuntime}}") in used
+    driver = lamina.out("info", "-f", "{{.Driver}}")
+    assert lamina.out("inspect", "-f", "{{.Driver}} {{.GraphDriver.Name}}", "up") == f"{driver} {driver}"
 
 
 # -- ports (S20) ------------------------------------------------------------------------------------------------------
