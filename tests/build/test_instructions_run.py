@@ -114,12 +114,11 @@ def test_a_build_argument_that_only_a_trigger_declares_is_consumed(workshop: Wor
     assert made.built.unconsumed == ("w",)
 
 
-def test_env_beats_an_arg_before_it_even_a_passed_one(workshop: Workshop):
-    # D08, as BuildKit has it; in the classic builder and in buildah the place of the ARG does not matter
-    for dockerfile, said in (("ARG v=arg\nENV v=env", "env\n"), ("ENV v=env\nARG v=arg", "passed\n")):
+def test_env_beats_arg_even_a_passed_one(workshop: Workshop):
+    # D08, as the Dockerfile reference has it
+    for dockerfile in ("ENV v=env\nARG v=arg", "ARG v=arg\nENV v=env"):
         made = workshop.build(f"FROM base\n{dockerfile}\nRUN echo $v > /a\n", build_args={"v": "passed"})
-        assert made.read("/a") == said
-        assert "v=env" in made.config.config.env
+        assert made.read("/a") == "env\n"
 
 
 def test_proxies_reach_run_but_neither_history_nor_cache(workshop: Workshop):

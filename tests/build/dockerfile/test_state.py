@@ -116,21 +116,11 @@ def test_arguments_are_inherited_from_the_stage_below() -> None:  # D37
 
 def test_env_hides_an_argument_of_the_same_name() -> None:  # D08
     assert env("ARG v=1\nENV v=2", args={"v": "3"}) == {"v": "2"}
+    assert env("ENV v=2\nARG v=1", args={"v": "3"}) == {"v": "2"}
+    assert env("ARG v=1", RunConfig(env=("v=2",)), args={"v": "3"}) == {"v": "2"}
     assert env("ARG v=1\nENV v=2\nARG v", args={}) == {"v": "2"}
     assert created_by("ARG v=1\nENV v=2\nRUN x")[-1] == "RUN |1 v=2 /bin/sh -c x # buildkit"
     assert build("FROM base AS a\nARG v=1\nENV v=2\nFROM a\nLABEL l=$v").config.labels == {"l": "2"}
-
-
-def test_a_later_argument_with_a_value_hides_an_env() -> None:  # D08
-    for text in ("ENV v=2\nARG v=1", "ENV v=2\nARG v"):
-        assert env(text, args={"v": "3"}) == {"v": "3"}
-        assert config(text, args={"v": "3"}).environment()["v"] == "2", "what the image says stays as it was"
-    base = RunConfig(env=("v=2",))
-    assert env("ARG v=1", base) == {"v": "1"}
-    assert env("ARG v", base) == {"v": "2"}
-    assert env("ARG v\nENV w=$v", base, args={"v": "3"}) == {"v": "3", "w": "3"}
-    assert build("FROM base AS a\nENV v=2\nARG v=1\nFROM a\nLABEL l=$v").config.labels == {"l": "1"}
-    assert created_by("ENV v=2\nARG v=1\nRUN x")[-1] == "RUN |1 v=1 /bin/sh -c x # buildkit"
 
 
 def test_an_argument_declared_again_without_a_value_keeps_it() -> None:  # D07

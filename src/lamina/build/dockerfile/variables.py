@@ -13,15 +13,13 @@ OnUnset = Callable[[list[str]], None]
 class Variables:
     """ENV and ARG of one stage at one point.
 
-    Of an ENV and an ARG with one name the later line wins, as in a shell script; an ARG without a value says nothing.
-    So does BuildKit (`dispatchArg` sets the variable in the state that ENV sets it in), and so ends what the Dockerfile
-    reference says ("Using ARG variables": "from its point of definition"). In the classic builder and in buildah an ENV
-    hides a later ARG, too. The image's own ENV never changes by an ARG.
+    An ENV always hides an ARG of the same name, also one that a build argument sets and one that comes later: so says
+    the Dockerfile reference ("Using ARG variables"), and so do buildah and the classic builder. BuildKit's code lets a
+    later ARG with a value win. An ARG that is declared again without a value keeps the one it has.
 
     Attributes:
         env: ENV, those of the base image included, in order.
-        args: what ARG declared here or in the stage that this one is built from; None without a value, and after an ENV
-            of that name.
+        args: what ARG declared here or in the stage that this one is built from; None without a value.
     """
 
     def __init__(self, env: Mapping[str, str], args: Mapping[str, str | None], *, escape: str) -> None:
@@ -33,10 +31,7 @@ class Variables:
 
     def set_env(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Set ENV."""
-        for name, value in pairs:
-            self.env[name] = value
-            if name in self.args:
-                self.args[name] = None
+        self.env.update(pairs)
         self._visible = None
 
     def declare(self, name: str, value: str | None) -> None:
@@ -48,7 +43,10 @@ class Variables:
     def visible(self) -> dict[str, str]:
         """All that are set, as RUN sees them: ENV in order, then ARG."""
         if self._visible is None:
-            self._visible = self.env | {name: value for name, value in self.args.items() if value is not None}
+            self._visible = dict(self.env)
+            for name, value in self.args.items():
+                if value is not None:
+                    self._visible.setdefault(name, value)
         return self._visible
 
     def arguments(self) -> dict[str, str]:
