@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
 
 from lamina.layer import whiteout
 from lamina.layer.applied import (
@@ -30,12 +29,13 @@ from lamina.layer.applied import (
 from lamina.layer.digesting import Readable
 from lamina.layer.dirs import READ, Dir, DirCache
 from lamina.layer.entry import BadArchive, Kind, TarEntry
-from lamina.layer.fresh import current_umask, is_plain
+from lamina.layer.fresh import chmod_node, current_umask, is_plain
 from lamina.layer.limits import DEFAULT_LIMITS, LayerLimit, Limits
 from lamina.layer.owners import Owners, recorded
 from lamina.layer.paths import UnsafeEntry, clean
 from lamina.layer.reader import TarReader
-from lamina.layer.xattrs import drop_xattrs, steers_store
+from lamina.layer.removal import empty, names_in
+from lamina.layer.xattrs import drop_xattrs, set_xattrs
 
 # fmt: off
 __all__ = [
@@ -46,7 +46,6 @@ __all__ = [
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_TIME = (1 << 40) * 1_000_000_000
-_XATTR_REFUSALS = frozenset((errno.EOPNOTSUPP, errno.EPERM, errno.EACCES))
 
 
 def apply_layer(
@@ -329,7 +328,7 @@ class _Applier:
             if asked != mode:
                 os.fchmod(fd, mode)
             if entry.xattrs:
-                self._set_xattrs(fd, entry.xattrs)
+                self.xattrs_skipped += set_xattrs(fd, entry.xattrs)
             mtime = entry.mtime
             if not -_MAX_TIME < mtime < _MAX_TIME:
                 mtime = max(-_MAX_TIME, min(mtime, _MAX_TIME))
@@ -449,39 +448,14 @@ class _Applier:
         if self.keep_owner and (entry.uid, entry.gid) != self.given_owner:
             os.chown(base, entry.uid, entry.gid, dir_fd=here.fd, follow_symlinks=False)
         if entry.kind is not Kind.SYMLINK and entry.mode & (0o7000 | self.umask):
-            self._chmod_node(entry, here, base)
+            chmod_node(here.fd, base, entry.mode)
         if entry.xattrs:
-            self._set_xattrs(f"/proc/self/fd/{here.fd}/{base}", entry.xattrs)
+            self.xattrs_skipped += set_xattrs(f"/proc/self/fd/{here.fd}/{base}", entry.xattrs)
         mtime = max(-_MAX_TIME, min(entry.mtime, _MAX_TIME))
         os.utime(base, ns=(mtime, mtime), dir_fd=here.fd, follow_symlinks=False)
         self.own.add(here.join(base))
         if self.owners is not None:
             self.owners.set(here.join(base), entry.uid, entry.gid)
-
-    @staticmethod
-    def _chmod_node(entry: TarEntry, here: Dir, base: str) -> None:
-        """Change the mode without following a link: pin the inode with O_PATH, then go through its /proc link."""
-        fd = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here.fd)
-        try:
-            if not stat.S_ISLNK(os.fstat(fd).st_mode):
-                os.chmod(f"/proc/self/fd/{fd}", entry.mode)
-        finally:
-            os.close(fd)
-
-    def _set_xattrs(self, target: int | str, xattrs: Mapping[str, bytes]) -> None:
-        for key, value in xattrs.items():
-            if steers_store(key):
-                self.xattrs_skipped += 1
-                continue
-            try:
-                if isinstance(target, int):
-                    os.setxattr(target, key, value)
-                else:
-                    os.setxattr(target, key, value, follow_symlinks=False)
-            except OSError as error:
-                if error.errno not in _XATTR_REFUSALS and not (error.errno == errno.EINVAL and key[:5] != "user."):
-                    raise
-                self.xattrs_skipped += 1
 
     # --- whiteouts -----------------------------------------------------------------------------------------------
 
@@ -563,7 +537,7 @@ class _Applier:
             path = pending.pop()
             self._trim()
             here = self.dirs.enter(path)
-            for name in self._names(here):
+            for name in names_in(here.fd):
                 child = here.join(name)
                 if child not in self.own:
                     self._remove(here, name)
@@ -576,14 +550,6 @@ class _Applier:
         if path not in self.attributes:
             self.implicit.add(path)
             self.stale.add(path)
-
-    @staticmethod
-    def _names(here: Dir) -> list[str]:
-        fd = os.open(".", READ, dir_fd=here.fd)
-        try:
-            return os.listdir(fd)
-        finally:
-            os.close(fd)
 
     # --- removal -------------------------------------------------------------------------------------------------
 
@@ -598,7 +564,7 @@ class _Applier:
         mode = os.stat(name, dir_fd=here.fd, follow_symlinks=False).st_mode
         path = here.join(name)
         if stat.S_ISDIR(mode):
-            self._empty(here, name, path)
+            empty(here.fd, name, path, self._disown)
             os.rmdir(name, dir_fd=here.fd)
         else:
             os.unlink(name, dir_fd=here.fd)
@@ -616,32 +582,6 @@ class _Applier:
         self.reused.discard(path)
         self.stale.discard(path)
         self.dirs.forget(path)
-
-    def _empty(self, here: Dir, name: str, path: str) -> None:
-        """Delete the content of a directory, iteratively: depth comes from the disk, not from our limits."""
-        stack: list[tuple[int, str, str, list[str]]] = []
-        fd = os.open(name, READ, dir_fd=here.fd)
-        try:
-            stack.append((fd, name, path, os.listdir(fd)))
-            while stack:
-                fd, name, path, names = stack[-1]
-                if not names:
-                    os.close(stack.pop()[0])
-                    if stack:
-                        os.rmdir(name, dir_fd=stack[-1][0])
-                        self._disown(path)
-                    continue
-                child = names.pop()
-                child_path = f"{path}/{child}"
-                try:
-                    os.unlink(child, dir_fd=fd)
-                    self._disown(child_path)
-                except (IsADirectoryError, PermissionError):
-                    child_fd = os.open(child, READ, dir_fd=fd)
-                    stack.append((child_fd, child, child_path, os.listdir(child_fd)))
-        finally:
-            for each in stack:
-                os.close(each[0])
 
     # --- the end -------------------------------------------------------------------------------------------------
 
@@ -690,7 +630,7 @@ class _Applier:
                 if path in self.reused:
                     drop_xattrs(fd, entry.xattrs)
                 if entry.xattrs:
-                    self._set_xattrs(fd, entry.xattrs)
+                    self.xattrs_skipped += set_xattrs(fd, entry.xattrs)
             if path in self.opaque:
                 os.setxattr(fd, whiteout.opaque_xattr(userxattr=self.userxattr), b"y")
             if entry is not None:

@@ -1,4 +1,4 @@
-"""What a new file gets by itself: the process's umask, and whether a directory changes mode or owner of what is new."""
+"""Modes of new files: what they get by themselves, and how to give one its own without following a link."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ def is_plain(root_fd: int) -> bool:
         return "system.posix_acl_default" not in os.listxattr(root_fd)
     except OSError as error:
         return error.errno == errno.EOPNOTSUPP
+
+
+def chmod_node(directory_fd: int, name: str, mode: int) -> None:
+    """Change the mode without following a link: pin the inode with O_PATH, then go through its /proc link."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
+    try:
+        if not stat.S_ISLNK(os.fstat(fd).st_mode):
+            os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)

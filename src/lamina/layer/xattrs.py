@@ -13,6 +13,7 @@ STORE_XATTRS = (*OVERLAY_PREFIXES, "user.fuseoverlayfs.", "user.containers.overr
 HOST_XATTRS = frozenset(("security.selinux", "security.evm"))
 """Labels and signatures that the host's own policy puts on files."""
 
+_REFUSALS = frozenset((errno.EOPNOTSUPP, errno.EPERM, errno.EACCES))
 _ABSENT = frozenset((errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENODATA))
 
 
@@ -47,6 +48,36 @@ def read_xattrs(target: int | str) -> dict[str, bytes]:
             if error.errno not in _ABSENT:
                 raise
     return found
+
+
+def set_xattrs(target: int | str, xattrs: Mapping[str, bytes]) -> int:
+    """Give a file the attributes of its archive entry, except those that would steer the store.
+
+    Args:
+        target: a descriptor, or a path whose last component is not followed.
+        xattrs: names and values.
+
+    Returns:
+        How many were left out: the store's own, and what the file system or the system does not allow.
+
+    Raises:
+        OSError: any other refusal.
+    """
+    skipped = 0
+    for key, value in xattrs.items():
+        if steers_store(key):
+            skipped += 1
+            continue
+        try:
+            if isinstance(target, int):
+                os.setxattr(target, key, value)
+            else:
+                os.setxattr(target, key, value, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _REFUSALS and not (error.errno == errno.EINVAL and key[:5] != "user."):
+                raise
+            skipped += 1
+    return skipped
 
 
 def drop_xattrs(fd: int, keep: Mapping[str, bytes]) -> None:
