@@ -88,6 +88,19 @@ def test_https(tmp_path: Path) -> None:
             assert pulled.read() == data
 
 
+def test_a_lost_database_is_refused_with_a_way_out(lamina: Callable[..., Any], tmp_path: Path) -> None:
+    # F5: starting with an empty one in silence would lose every name
+    with serving(tmp_path) as (address, _):
+        Client(address).push_image("a", "v1")
+    (tmp_path / "root" / "registry" / "registry.db").unlink()
+    done = lamina("--root", str(tmp_path / "root"), "serve", "registry", "--addr", "127.0.0.1:0")
+    assert done.status == 1
+    assert "registry.db is missing, but there are blobs in " in done.err
+    assert "--new-database" in done.err
+    with serving(tmp_path, "--new-database") as (address, _):
+        Client(address).push_image("a", "v1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

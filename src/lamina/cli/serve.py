@@ -29,6 +29,7 @@ class RegistryOptions(Options):
     database: str = flag("database", help="SQLAlchemy URL of the metadata (default: SQLite in the storage directory)")
     drain_timeout: int = flag("drain-timeout", kind=DURATION, help="Time that running requests get at the end")
     max_blob_size: int = flag("max-blob-size", kind=BYTES, help="Refuse larger blobs")
+    new_database: bool = flag("new-database", kind=BOOL, help="Start with an empty database when the old one is lost")
     no_delete: bool = flag("no-delete", kind=BOOL, help="Refuse to delete manifests, tags and blobs")
     scrub_interval: int = flag("scrub-interval", kind=DURATION, help="Time between two checks of everything stored")
     root: str = flag("root", help="Data directory (default: registry in lamina's root directory)")
@@ -66,6 +67,7 @@ def registry(ctx: Context, options: RegistryOptions) -> None:
             ctx.path(data) if data else f"{ctx.root}/registry",
             config=_config(options),
             database=options.database,
+            new_database=options.new_database,
             tls=_tls(ctx, options),
             workers=max(1, options.workers),
             ready=ready,

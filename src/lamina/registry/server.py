@@ -147,6 +147,7 @@ def serve(
     *,
     config: RegistryConfig | None = None,
     database: str = "",
+    new_database: bool = False,
     tls: ssl.SSLContext | None = None,
     workers: int = 1,
     ready: Callable[[str, int], None] | None = None,
@@ -159,6 +160,7 @@ def serve(
         root: the data directory.
         config: limits and switches.
         database: an SQLAlchemy URL for the metadata, when it is not to live in `root`.
+        new_database: start with an empty database where blobs tell that there was another.
         tls: serve HTTPS.
         workers: server processes that share the port and the data.
         ready: told the address once connections are accepted.
@@ -166,11 +168,12 @@ def serve(
     Raises:
         OSError: the address is taken or not of this machine.
         NewerSchema: a newer lamina wrote the database.
+        LostMetadata: there are blobs and no database that knows their names (F5).
     """
     config = config or RegistryConfig()
     with listen(host, port, stall=config.body_idle_timeout) as listener:
         # Made and checked before any worker starts, so that what is wrong is said once.
-        open_registry(root, config, database=database).close()
+        open_registry(root, config, database=database, new_database=new_database).close()
         address: tuple[str, int] = listener.getsockname()[:2]
 
         def work() -> None:

@@ -42,7 +42,12 @@ class Registry:
 
 
 def open_registry(
-    root: str, config: RegistryConfig | None = None, *, database: str = "", clock: Callable[[], float] = time.time
+    root: str,
+    config: RegistryConfig | None = None,
+    *,
+    database: str = "",
+    new_database: bool = False,
+    clock: Callable[[], float] = time.time,
 ) -> Registry:
     """Open, or make, a registry in a directory that only its owner can enter (threat 59).
 
@@ -50,12 +55,17 @@ def open_registry(
         root: holds `registry.db`, a reserve for its log, `blobs/`, `uploads/` and `quarantine/`.
         config: limits and switches.
         database: an SQLAlchemy URL when the metadata is to live elsewhere than in `root`.
+        new_database: start with an empty database where blobs tell that there was another.
         clock: seconds since the epoch.
 
     Raises:
         NewerSchema: a newer lamina wrote the database.
+        LostMetadata: there are blobs and no database that knows their names (F5).
     """
     root = make_private(os.path.abspath(root))
-    metadata = SqlMetadata(database or f"sqlite:///{os.path.join(root, 'registry.db')}")
     content = Content(open_directory(root), os.path.join(root, "quarantine"))
+    stored = next(iter(content.driver.list()), None) is not None
+    metadata = SqlMetadata(
+        database or f"sqlite:///{os.path.join(root, 'registry.db')}", beside=root if stored and not new_database else ""
+    )
     return Registry(config or RegistryConfig(), metadata, content, clock)

@@ -9,9 +9,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
 
+from lamina.errors import LaminaError
 from lamina.registry.errors import NewerSchema
 from lamina.registry.metadata import schema
-from lamina.registry.metadata.failures import place_of, raise_typed
+from lamina.registry.metadata.failures import LostMetadata, place_of, raise_typed
 from lamina.store import files
 
 #: How long a writer waits for another process's transaction, in milliseconds.
@@ -21,10 +22,16 @@ _RESERVE: Final = "-reserve"
 _RESERVED: Final = 64 << 10
 
 
-def open_engine(url: str, *, connections: int = 16) -> Engine:
+def open_engine(url: str, *, beside: str = "", connections: int = 16) -> Engine:
     """An engine for `sqlite:///PATH` or any database that SQLAlchemy speaks to, its tables present and current.
 
+    Args:
+        url: of the database.
+        beside: the directory with the blobs that it knows the names of; "" when an empty database is no loss.
+        connections: the most that are open at one time.
+
     Raises:
+        LostMetadata: there is no database, or an empty one, and `beside` was given; nothing was made or changed.
         NewerSchema: a newer lamina wrote it.
         StoreFull, StoreIOFailed, MetadataUnavailable: it can be neither made nor opened.
         DamagedMetadata: the file is no database of ours any more.
@@ -40,6 +47,9 @@ def open_engine(url: str, *, connections: int = 16) -> Engine:
         )
         _tame_sqlite(engine)
         if parsed.database:
+            # Before SQLite sees it: beside an empty file it deletes the log, which may hold what is looked for.
+            if beside and not (size := _size(parsed.database)):
+                raise LostMetadata(parsed.database, "missing" if size is None else "empty", beside)
             try:
                 os.close(os.open(parsed.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             except OSError as error:
@@ -49,19 +59,32 @@ def open_engine(url: str, *, connections: int = 16) -> Engine:
     reserve = _reserve_of(engine)
     try:
         try:
-            _migrate(engine)
+            _migrate(engine, beside)
         except sa.exc.OperationalError:
             if not (reserve and os.path.exists(reserve)):
                 raise
             # SQLite's log and its index are made anew at each start: on a full disk this is the room for them (F6).
             with suppress(FileNotFoundError):
                 os.unlink(reserve)
-            _migrate(engine)
+            _migrate(engine, beside)
     except sa.exc.DBAPIError as error:
         engine.dispose()
         raise_typed(place_of(engine), error)
+    except LaminaError:
+        engine.dispose()
+        raise
     set_aside(engine)
     return engine
+
+
+def _size(path: str) -> int | None:
+    """Bytes of a file; None when it is not there."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        files.raise_typed(path, error)
 
 
 def _reserve_of(engine: Engine) -> str:
@@ -100,12 +123,14 @@ def _tame_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-def _migrate(engine: Engine) -> None:
-    """Bring the schema to this version; there is one so far, so an older one cannot exist."""
+def _migrate(engine: Engine, beside: str) -> None:
+    """Bring the schema to this version; there is one so far, so an older one cannot exist. Raises as `open_engine`."""
     with engine.connect().execution_options(lamina_write=True) as connection, connection.begin():
         schema.schema_version.create(connection, checkfirst=True)
         found = connection.execute(sa.select(schema.schema_version.c.version)).scalar()
         if found is None:
+            if beside:
+                raise LostMetadata(place_of(engine), "empty", beside)
             schema.metadata.create_all(connection)
             connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))
         elif found > schema.SCHEMA_VERSION:

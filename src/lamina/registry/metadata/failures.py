@@ -43,9 +43,27 @@ class DamagedMetadata(Integrity):
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(
             f"the registry's database {place} is damaged: {reason}",
-            hint="put back a copy of it, or move it away, start with none and push again: blobs are kept",
+            hint="put back a copy of it, or move it away, start with --new-database and push again: blobs are kept",
         )
         self.place, self.reason = place, reason
+
+
+class LostMetadata(Integrity):
+    """There is no database, or an empty one, where blobs tell that there was one (F5).
+
+    Names and tags are in the database only: one that is made in silence would make the registry forget them all.
+
+    Attributes:
+        place: of the database.
+        root: the directory that has the blobs.
+    """
+
+    def __init__(self, place: str, state: str, root: str) -> None:
+        super().__init__(
+            f"the registry's database {place} is {state}, but there are blobs in {root}",
+            hint="put back a copy of it, or start with --new-database and push again: blobs are kept",
+        )
+        self.place, self.root = place, root
 
 
 def place_of(engine: Engine) -> str:

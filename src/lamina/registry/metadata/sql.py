@@ -37,8 +37,9 @@ class SqlMetadata:
     Every method raises StoreFull or MetadataUnavailable when the disk, or the database, refuses.
     """
 
-    def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
+    def __init__(self, url: str, *, beside: str = "") -> None:
+        """Open or make it; `beside` is the directory with blobs that makes an empty one a loss: LostMetadata."""
+        self._engine = open_engine(url, beside=beside)
         self._place = place_of(self._engine)
         self._watch = _Watch(self._engine.url.database) if self._engine.dialect.name == "sqlite" else None
         self._insert: Any = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
