@@ -56,6 +56,13 @@ def test_auto_remove_leaves_nothing(store):  # S20
     assert not os.path.exists(store.paths.container(done.id))
 
 
+def test_a_run_without_a_bridge_does_not_load_what_makes_one():
+    code = "import sys, lamina.cli.run, lamina.runtime.starting, lamina.runtime.network.ports; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "lamina.runtime.supervisor" in loaded
+    assert {"socket", "ipaddress", "termios", "tempfile", "shutil", "lamina.linux.netlink"}.isdisjoint(loaded)
+
+
 def test_input_is_passed_on_and_closed(store):
     data = b"".join(b"line %d\n" % number for number in range(50_000))
     done = store.run("cat", stdin=data, network="none")

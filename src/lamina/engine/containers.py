@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lamina.spec.reference import Reference
     from lamina.store.lookup import Found
 
-_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_NAME = r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+"
 _ATTEMPTS = 10
 
 
@@ -138,7 +138,7 @@ class Containers:
         from lamina.runtime import privilege
 
         privilege.require()
-        if new.name and not _NAME.fullmatch(new.name):
+        if new.name and not re.fullmatch(_NAME, new.name):
             raise InvalidName(new.name)
         check_options(new.options)
         if new.options.runtime:
@@ -286,7 +286,7 @@ class Containers:
         """
         record = self.supervisor.find(name)
         wanted = new_name.removeprefix("/")
-        if not _NAME.fullmatch(wanted):
+        if not re.fullmatch(_NAME, wanted):
             raise InvalidName(new_name)
         if wanted == record.name:
             raise Invalid("Renaming a container with the same name as its current name")

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
-import termios
-import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from lamina.errors import Invalid
+
+if TYPE_CHECKING:
+    import socket
+    from types import FrameType
 
 DEFAULT_DETACH_KEYS: Final = "ctrl-p,ctrl-q"
 # conmon reads a packet into 32 KiB, and what does not fit is lost.
@@ -123,6 +123,9 @@ def raw_terminal(fd: int) -> Iterator[None]:
     if not os.isatty(fd):
         yield
         return
+    import termios
+    import tty
+
     before = termios.tcgetattr(fd)
     tty.setraw(fd, termios.TCSANOW)
     try:
@@ -218,6 +221,8 @@ def pump(
             else:
                 input_ended = True
         if input_ended and stdin is not None and not pending:
+            import socket
+
             stdin = None
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_WR)

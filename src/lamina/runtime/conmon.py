@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 import os
 import select
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lamina.errors import NotFound, Unavailable
 from lamina.runtime import oci
 from lamina.runtime.oci import Runtime
 from lamina.values import dataclass
+
+if TYPE_CHECKING:
+    import socket
 
 START_SECONDS: Final = 120.0
 
@@ -195,6 +197,8 @@ class Starting:
             pipes.close()
             raise
         pipes.close_theirs()
+        if attach:
+            import socket  # noqa: F401 - needed soon, and conmon takes as long to come up
 
     def __enter__(self) -> Starting:
         return self
@@ -282,6 +286,8 @@ def connect(directory: str) -> socket.socket:
     Raises:
         OSError: nobody listens.
     """
+    import socket
+
     # By way of the directory's descriptor: a socket path has 108 bytes at most (unix(7)).
     fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)

@@ -136,7 +136,7 @@ class Execs:
         try:
             path = os.path.join(directory, "process.json")
             with open(path, "w", encoding="utf-8") as file:
-                json.dump(spec, file)
+                file.write(json.dumps(spec))
             launch = conmon.Launch(
                 runtime,
                 container_id,

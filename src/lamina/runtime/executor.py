@@ -179,7 +179,7 @@ class Executor:
                 devices = host_module.devices() if request.privileged else []
                 spec = oci_spec(container, host, host_devices=devices, warn=self._warn)
                 with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as file:
-                    json.dump(seccomp_cache.applied(self._run_root, runtime, spec), file)
+                    file.write(json.dumps(seccomp_cache.applied(self._run_root, runtime, spec)))
                 stubs = rootfs.missing_stubs(request.rootfs, mount_targets(container, host))
                 here = runtime.hiding(_foreign_mounts(request, attachment)) if runtime.hidden else runtime
                 try:

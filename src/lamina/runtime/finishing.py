@@ -6,27 +6,35 @@ import os
 import signal as signals
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from lamina.errors import LaminaError
 from lamina.runtime import cgroups as control_groups
 from lamina.runtime import conmon, oci, process, rootfs, rootfs_mount, volume_driver
 from lamina.runtime.bundle import CGROUP_PARENT
 from lamina.runtime.config import ContainerOptions
-from lamina.runtime.network.bridge import Endpoint, Networks
 from lamina.runtime.paths import RuntimePaths, remove
 from lamina.runtime.state import ContainerRecord, ContainerState
 from lamina.values import replace
 
+if TYPE_CHECKING:
+    from lamina.runtime.network.bridge import Networks
+
 
 def teardown(
-    record: ContainerRecord, paths: RuntimePaths, networks: Networks, cgroups: Callable[[], str], *, last: bool = True
+    record: ContainerRecord,
+    paths: RuntimePaths,
+    networks: Callable[[], Networks],
+    cgroups: Callable[[], str],
+    *,
+    last: bool = True,
 ) -> None:
     """Takes away what a run needs; safe to repeat, and after a reboot.
 
     Args:
         record: of the container, whose lock is held.
         paths: the runtime's directories.
-        networks: that it may have joined.
+        networks: that it may have joined; asked for only when its options let it join one.
         cgroups: the machine's layout (`HostFacts.cgroups`), asked for only when a runtime still has the container.
         last: its conmon has nothing to do any more; else the caller calls `dismiss` in the end.
     """
@@ -39,8 +47,8 @@ def teardown(
                 _delete(runtime, record.id)
         # A runtime that was killed before it wrote down what it had made does not know of its control group.
         control_groups.remove(f"{CGROUP_PARENT}/{record.id}")
-    endpoint = record.state.endpoint
-    networks.disconnect(record.id, Endpoint.from_json(endpoint) if endpoint else None)
+    if record.state.endpoint or joins_network(options):
+        _disconnect(record, networks())
     if record.rootfs:
         if not options.auto_remove:
             _remove_stubs(record, directory)
@@ -55,6 +63,18 @@ def teardown(
 
         shared_memory.take_back(directory)
     remove(directory)
+
+
+def joins_network(options: ContainerOptions) -> bool:
+    """Whether a run gets a place in a bridge network, rather than the host's network, another container's or none."""
+    return options.network not in {"host", "none"} and not options.network.startswith("container:")
+
+
+def _disconnect(record: ContainerRecord, networks: Networks) -> None:
+    from lamina.runtime.network.bridge import Endpoint
+
+    endpoint = record.state.endpoint
+    networks.disconnect(record.id, Endpoint.from_json(endpoint) if endpoint else None)
 
 
 def dismiss(record: ContainerRecord) -> None:

@@ -12,7 +12,7 @@ from lamina.values import dataclass, field
 
 MountType = Literal["bind", "volume", "tmpfs", "image"]
 PROPAGATIONS: Final = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
-_NAME: Final = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$")
+_NAME: Final = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$"
 _CONSISTENCY: Final = ("consistent", "cached", "delegated", "default")
 _TMPFS_OPTIONS: Final = frozenset({"uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
 _TRUE: Final = {"1": True, "true": True, "t": True, "0": False, "false": False, "f": False}
@@ -98,7 +98,7 @@ class MountSpec:
 
 def valid_volume_name(name: str) -> bool:
     """Whether Docker would take it as the name of a volume."""
-    return _NAME.match(name) is not None
+    return re.match(_NAME, name) is not None
 
 
 def why_not_a_name(name: str) -> str:

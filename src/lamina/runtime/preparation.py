@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lamina.errors import Invalid, Unsupported
 from lamina.runtime import config, etcfiles, oci, rootfs, users
@@ -13,12 +13,14 @@ from lamina.runtime import host as host_module
 from lamina.runtime.bundle import ContainerSpec, Device, NamespaceName, OciMount
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.mount_spec import InvalidMount, MountSpec, parse_volume
-from lamina.runtime.network.bridge import Endpoint
 from lamina.runtime.state import ContainerRecord, WrongState
 from lamina.runtime.volumes import Volumes
 from lamina.spec.config import RunConfig
 from lamina.spec.document import Node
 from lamina.values import replace
+
+if TYPE_CHECKING:
+    from lamina.runtime.network.bridge import Endpoint
 
 _INITS: Final = ("catatonit", "docker-init", "tini")
 _INIT_PLACES: Final = ("/usr/libexec/podman", "/usr/libexec/docker", "/usr/bin", "/usr/local/bin")

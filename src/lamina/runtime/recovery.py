@@ -14,17 +14,19 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lamina.errors import LaminaError
 from lamina.runtime import conmon, oci, process
 from lamina.runtime.config import ContainerOptions
-from lamina.runtime.network.bridge import Endpoint
 from lamina.runtime.oci import Runtime
 from lamina.runtime.paths import RuntimePaths
 from lamina.runtime.state import ContainerRecord, ContainerState, Status
 from lamina.spec.timestamp import rfc3339
 from lamina.values import dataclass, replace
+
+if TYPE_CHECKING:
+    from lamina.runtime.network.bridge import Endpoint
 
 INTERRUPTED: Final = "the command that started it was killed"
 NOT_RESTARTED: Final = "the process that was to start it again was killed"

@@ -236,7 +236,7 @@ def _remove_empty(parent_fd: int, name: str) -> bool:
 def note_stubs(path: str, stubs: Iterable[Stub]) -> None:
     """Writes stubs to a file, for whoever sees the end of the run."""
     with open(path, "w", encoding="utf-8") as file:
-        json.dump([[stub.parent, stub.name, stub.parent_times] for stub in stubs], file)
+        file.write(json.dumps([[stub.parent, stub.name, stub.parent_times] for stub in stubs]))
 
 
 def noted_stubs(path: str) -> list[Stub]:

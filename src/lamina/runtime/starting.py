@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
-from ipaddress import IPv4Address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamina.errors import LaminaError
 from lamina.runtime import (
@@ -29,13 +26,18 @@ from lamina.runtime.bundle import DEFAULT_SHM, ContainerSpec, OciMount, mount_ta
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.host import HostFacts
 from lamina.runtime.mount_spec import parse_size
-from lamina.runtime.network.bridge import Endpoint, Networks
 from lamina.runtime.network.ports import PortAllocated, PortMapping, PortRefused, parse_exposed
 from lamina.runtime.paths import RuntimePaths, remove
 from lamina.runtime.state import ContainerRecord, Containers, ContainerState, NoSuchContainer
 from lamina.runtime.volumes import Volumes
 from lamina.spec.timestamp import rfc3339
 from lamina.values import replace
+
+if TYPE_CHECKING:
+    import socket
+    from datetime import datetime
+
+    from lamina.runtime.network.bridge import Endpoint, Networks
 
 
 class Starter:
@@ -44,7 +46,7 @@ class Starter:
     Args:
         paths: the runtime's directories.
         containers: the index of containers.
-        networks: to join.
+        networks: to join; asked for when a container joins one.
         volumes: to mount.
         host: the machine's facts.
         pid_of: the pid of a running container by name or id.
@@ -57,7 +59,7 @@ class Starter:
         self,
         paths: RuntimePaths,
         containers: Containers,
-        networks: Networks,
+        networks: Callable[[], Networks],
         volumes: Volumes,
         *,
         host: Callable[[], HostFacts],
@@ -150,7 +152,8 @@ class Starter:
         devices = host_module.devices() if options.privileged else []
         bundle = oci_spec(spec, host, host_devices=devices, warn=self._warn)
         with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
-            json.dump(seccomp_cache.applied(self._paths.run_root, runtime, bundle), file)
+            # In one piece: only that is C's work in the json module, and this is some hundred names of system calls.
+            file.write(json.dumps(seccomp_cache.applied(self._paths.run_root, runtime, bundle)))
         return bundle
 
     def _note_start(
@@ -196,9 +199,12 @@ class Starter:
             return None, mode, []
         if mode.startswith("container:"):
             return None, f"/proc/{self._pid_of(mode.partition(':')[2])}/ns/net", []
-        network = self._networks.get("bridge" if mode == "default" else mode)
+        from ipaddress import IPv4Address
+
+        networks = self._networks()
+        network = networks.get("bridge" if mode == "default" else mode)
         try:
-            endpoint, held = self._networks.connect(
+            endpoint, held = networks.connect(
                 record.id,
                 network,
                 port_mappings(record, options),

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 import signal as signals
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +32,6 @@ from lamina.runtime import (
 from lamina.runtime import host as host_module
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.host import HostFacts
-from lamina.runtime.network.bridge import Networks
 from lamina.runtime.paths import RuntimePaths, remove
 from lamina.runtime.signals import signal_number
 from lamina.runtime.state import ContainerRecord, Containers, ContainerState, NoSuchContainer, WrongState
@@ -44,6 +41,10 @@ from lamina.store.db import Database
 from lamina.values import replace
 
 if TYPE_CHECKING:
+    import socket
+    from datetime import datetime
+
+    from lamina.runtime.network.bridge import Networks
     from lamina.runtime.starting import Starter
 
 Discard = Callable[[ContainerRecord], None]
@@ -77,7 +78,6 @@ class Supervisor:
     ) -> None:
         self.paths = paths
         self.containers = Containers(database)
-        self.networks = Networks(database, paths, lambda: rfc3339(clock()))
         self.volumes = Volumes(database, paths.volumes, lambda: rfc3339(clock()))
         self._database = database
         self._discard = discard
@@ -87,6 +87,13 @@ class Supervisor:
         self._python = python
 
     @cached_property
+    def networks(self) -> Networks:
+        """The bridge networks of the store; loaded when first asked for, as many containers join none."""
+        from lamina.runtime.network.bridge import Networks
+
+        return Networks(self._database, self.paths, lambda: rfc3339(self._clock()))
+
+    @cached_property
     def _starter(self) -> Starter:
         # The exit command ends containers and hardly ever starts one: it need not know how.
         from lamina.runtime.starting import Starter
@@ -94,7 +101,7 @@ class Supervisor:
         return Starter(
             self.paths,
             self.containers,
-            self.networks,
+            lambda: self.networks,
             self.volumes,
             host=self._host,
             pid_of=lambda name: preparation.running_pid(self.find(name)),
@@ -279,7 +286,7 @@ class Supervisor:
         return self.containers.update(record.id, lambda state: recovery.undone(state, starting=starting))
 
     def _teardown(self, record: ContainerRecord, *, last: bool = True) -> None:
-        finishing.teardown(record, self.paths, self.networks, lambda: self._host().cgroups, last=last)
+        finishing.teardown(record, self.paths, lambda: self.networks, lambda: self._host().cgroups, last=last)
 
     def _runtime_of(self, record: ContainerRecord) -> oci.Runtime | None:
         """The runtime that has a container, or None."""

@@ -9,15 +9,8 @@ from typing import Any, Final
 from lamina.errors import Unavailable
 from lamina.values import dataclass
 
-# Docker's default pools, in its order.
-_POOLS: Final = (
-    *(IPv4Network(f"172.{second}.0.0/16") for second in range(17, 32)),
-    *(IPv4Network(f"192.168.{third}.0/20") for third in range(0, 256, 16)),
-)
-
-
-# When those are gone: small ranges, so that every store on a machine with many finds one.
-_SMALL: Final = IPv4Network("10.224.0.0/12"), 24
+# When Docker's pools are gone: small ranges, so that every store on a machine with many finds one.
+_SMALL: Final = "10.224.0.0/12", 24
 
 
 class NoFreeSubnet(Unavailable):
@@ -76,9 +69,13 @@ class BridgeNetwork:
 
 def pools() -> Iterator[IPv4Network]:
     """Ranges for a new network, in the order of preference."""
-    yield from _POOLS
+    # Docker's default pools, in its order.
+    for second in range(17, 32):
+        yield IPv4Network(f"172.{second}.0.0/16")
+    for third in range(0, 256, 16):
+        yield IPv4Network(f"192.168.{third}.0/20")
     network, length = _SMALL
-    yield from network.subnets(new_prefix=length)
+    yield from IPv4Network(network).subnets(new_prefix=length)
 
 
 def choose_subnet(taken: Iterable[IPv4Network], pools: Iterable[IPv4Network]) -> IPv4Network:

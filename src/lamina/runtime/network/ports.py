@@ -7,13 +7,14 @@ it, and a port that a program of the host has is noticed.
 from __future__ import annotations
 
 import errno
-import socket
 from collections.abc import Iterable, Sequence
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lamina.errors import Conflict, Invalid, Unsupported
 from lamina.values import dataclass
+
+if TYPE_CHECKING:
+    import socket
 
 _PROTOCOLS: Final = ("tcp", "udp", "sctp")
 
@@ -160,6 +161,8 @@ def _range(text: str, what: str, value: str) -> tuple[int, int]:
 def _host_ip(text: str, value: str) -> str:
     if not text:
         return "0.0.0.0"
+    from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
     try:
         return str(IPv4Address(text))
     except AddressValueError:
@@ -209,6 +212,8 @@ def release(held: Sequence[tuple[PublishedPort, socket.socket]]) -> None:
 
 
 def _reserve_one(mapping: PortMapping) -> tuple[PublishedPort, socket.socket]:
+    import socket
+
     first, last = mapping.host_ports or (0, 0)
     kinds = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "sctp": (socket.SOCK_STREAM, 132)}
     kind, protocol = kinds[mapping.protocol]
