@@ -206,9 +206,10 @@ def test_cancelled_uploads_give_their_bytes_back(tmp_path: Path) -> None:
 
 
 def test_abandoned_uploads_expire_and_those_in_use_do_not(tmp_path: Path) -> None:
-    # R08, F15, F18: the clock that is passed in decides, and nothing else
+    # R08, F15, F18: the clocks that are passed in decide, and nothing else
     now = [1_000_000.0]
-    registry = open_registry(str(tmp_path), RegistryConfig(upload_ttl=100), clock=lambda: now[0])
+    config = RegistryConfig(upload_ttl=100)
+    registry = open_registry(str(tmp_path), config, clock=lambda: now[0], steady=lambda: now[0])
     try:
         a = Repository("a")
         old, busy = registry.uploads.begin(a), registry.uploads.begin(a)
@@ -223,6 +224,40 @@ def test_abandoned_uploads_expire_and_those_in_use_do_not(tmp_path: Path) -> Non
         assert registry.uploads.sweep() == 0
         assert {record.id for record in registry.metadata.uploads()} == {busy, young}
         assert {path.name for path in (tmp_path / "uploads").iterdir()} == {f"{busy}.part"}
+    finally:
+        registry.close()
+
+
+@pytest.mark.parametrize("days", [1, -1, 400])
+def test_a_clock_that_jumps_expires_no_upload(tmp_path: Path, days: int) -> None:
+    # F18: somebody sets the clock; for the client not a second has passed
+    wall, steady, ttl = [1_000_000_000.0], [0.0], 24 * 3600.0
+    config = RegistryConfig(upload_ttl=ttl)
+    registry = open_registry(str(tmp_path), config, clock=lambda: wall[0], steady=lambda: steady[0])
+
+    def passes(seconds: float) -> None:
+        wall[0] += seconds
+        steady[0] += seconds
+
+    try:
+        a = Repository("a")
+        used, forgotten = registry.uploads.begin(a), registry.uploads.begin(a)
+        passes(300)
+        assert registry.uploads.sweep() == 0
+        wall[0] += days * ttl
+        for _ in range(2):
+            assert registry.uploads.sweep() == 0
+            passes(300)
+        with registry.uploads.open(a, used) as writer:
+            writer.append([b"still there"])
+        passes(ttl - 300)  # what nobody touched since then is as old as it has to be, by any clock
+        assert registry.uploads.sweep() == (1 if days > 0 else 0)
+        if days < 0:  # it bears a time that is yet to come
+            passes(-days * ttl)
+            assert registry.uploads.sweep() == 2
+        else:
+            assert {record.id for record in registry.metadata.uploads()} == {used}
+            assert forgotten != used
     finally:
         registry.close()
 

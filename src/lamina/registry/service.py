@@ -29,12 +29,13 @@ class Registry:
         metadata: Metadata,
         content: Content,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config, self.metadata, self.content = config, metadata, content
         self.blobs = Blobs(config, metadata, content)
         self.manifests = Manifests(config, metadata, content)
         self.listing = Listing(config, metadata, self.manifests)
-        self.uploads = Uploads(config, metadata, content.driver, clock)
+        self.uploads = Uploads(config, metadata, content.driver, clock, steady)
 
     def close(self) -> None:
         """Give the database back."""
@@ -48,6 +49,7 @@ def open_registry(
     database: str = "",
     new_database: bool = False,
     clock: Callable[[], float] = time.time,
+    steady: Callable[[], float] = time.monotonic,
 ) -> Registry:
     """Open, or make, a registry in a directory that only its owner can enter (threat 59).
 
@@ -57,6 +59,7 @@ def open_registry(
         database: an SQLAlchemy URL when the metadata is to live elsewhere than in `root`.
         new_database: start with an empty database where blobs tell that there was another.
         clock: seconds since the epoch.
+        steady: seconds that nobody can set, from any start.
 
     Raises:
         NewerSchema: a newer lamina wrote the database.
@@ -68,4 +71,4 @@ def open_registry(
     metadata = SqlMetadata(
         database or f"sqlite:///{os.path.join(root, 'registry.db')}", beside=root if stored and not new_database else ""
     )
-    return Registry(config or RegistryConfig(), metadata, content, clock)
+    return Registry(config or RegistryConfig(), metadata, content, clock, steady)

@@ -8,6 +8,7 @@ where it is missing.
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import threading
@@ -30,6 +31,8 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 _SINGLE: Final = "single-"
 _KEPT_HASHES: Final = 4096
 _SWEEP_BATCH: Final = 100_000
+#: How far the clock may run ahead of the time that passed before it was set, not slewed; seconds (F18).
+_LEEWAY: Final = 60.0
 
 Buffer = bytes | bytearray | memoryview
 
@@ -43,12 +46,19 @@ class UploadStats:
 
 
 class Uploads:
-    """All sessions of a registry. Synchronous and thread-safe; `clock` gives seconds since the epoch."""
+    """All sessions of a registry. Synchronous and thread-safe."""
 
     def __init__(
-        self, config: RegistryConfig, metadata: Metadata, driver: ByteDriver, clock: Callable[[], float]
+        self,
+        config: RegistryConfig,
+        metadata: Metadata,
+        driver: ByteDriver,
+        clock: Callable[[], float],
+        steady: Callable[[], float],
     ) -> None:
+        """Args: `clock` gives seconds since the epoch, `steady` seconds that nobody can set."""
         self._config, self._metadata, self._driver, self._clock = config, metadata, driver, clock
+        self._jumps = _Jumps(clock, steady)
         self._hashes = _Hashes()
 
     def begin(self, repository: Repository, algorithm: str = "sha256") -> str:
@@ -88,10 +98,15 @@ class Uploads:
             writer.discard()
 
     def sweep(self) -> int:
-        """Remove sessions that were idle for longer than `upload_ttl`; those in use stay. Returns how many went."""
+        """Remove sessions that were idle for longer than `upload_ttl`; those in use stay. Returns how many went.
+
+        After the clock was set forward nothing goes for as long: the times that were noted before look too old.
+        """
         removed = 0
         idle_since = self._clock() - self._config.upload_ttl
-        for record in self._metadata.uploads(idle_since=idle_since, limit=_SWEEP_BATCH):
+        trusted = self._jumps.since() >= self._config.upload_ttl
+        old = self._metadata.uploads(idle_since=idle_since, limit=_SWEEP_BATCH) if trusted else []
+        for record in old:
             try:
                 self.cancel(record.repository, record.id)
             except (UploadBusy, UploadUnknown, StoreFull):
@@ -230,6 +245,25 @@ class UploadWriter:
                 self._uploads.released(self._record, self._hasher, self.offset, changed=self._changed)
             finally:
                 self._upload.close()
+
+
+class _Jumps:
+    """Notices, each time it is asked, that the clock was set forward since it was asked last (F18)."""
+
+    def __init__(self, clock: Callable[[], float], steady: Callable[[], float]) -> None:
+        self._clock, self._steady = clock, steady
+        self._lock = threading.Lock()
+        self._ahead, self._jumped = clock() - steady(), -math.inf
+
+    def since(self) -> float:
+        """Seconds since the last jump was noticed; infinite when there was none."""
+        with self._lock:
+            now = self._steady()
+            ahead = self._clock() - now
+            if ahead - self._ahead > _LEEWAY:
+                self._jumped = now
+            self._ahead = ahead
+            return now - self._jumped
 
 
 class _Hashes:
