@@ -33,6 +33,7 @@ from lamina.build.ops.workspace import StoreTrees
 from lamina.build.progress import BuildSink, VertexDone, VertexProgress, VertexStarted
 from lamina.build.solver.scheduler import Scheduler, VertexFailed
 from lamina.errors import Cancelled, Invalid, LaminaError
+from lamina.layer.owners import Owners
 from lamina.spec.digest import Digest
 from lamina.spec.timestamp import rfc3339
 from lamina.store.leases import Lease
@@ -58,6 +59,7 @@ class BuildRequest:
         context: directory to copy from.
         ignore: the context's rules.
         ignore_size: bytes of the file they come from; 0 for none.
+        owners: the record of modes in the context that the disk does not hold.
         platforms: builder and target.
         target: stage to build, "" for the last.
         build_args: `--build-arg`.
@@ -74,6 +76,7 @@ class BuildRequest:
     dockerfile_name: str = "Dockerfile"
     ignore: IgnoreMatcher | None = None
     ignore_size: int = 0
+    owners: Owners | None = None
     target: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict)
     no_cache: bool = False
@@ -182,7 +185,7 @@ class Builder:
             trees=StoreTrees(store.snapshots, lease, store.reserve),
             runner=self._runner,
             snapshot_of=lambda chain_id: store.layers.get(chain_id).snapshot,
-            open_context=lambda: SourceTree(request.context, request.ignore),
+            open_context=lambda: SourceTree(request.context, request.ignore, request.owners),
             digests=digests,
             time_ns=seconds * 10**9,
             context_copies=_context_copies(plan.tree),

@@ -75,21 +75,21 @@ def build(ctx: Context, flags: BuildFlags) -> int | None:
     """Builds, and prints what docker's client prints."""
     from lamina.build.builder import BuildFailed
     from lamina.cli.build_progress import build_progress
-    from lamina.errors import Invalid, NotFound, Unsupported
+    from lamina.errors import Denied, Invalid, NotFound, Unsupported
 
     if flags.progress not in {"auto", "plain", "tty", "quiet"}:
         raise CliError(f"unsupported progress mode {flags.progress!r}: want auto, plain, tty or quiet")
     options = _options(ctx, flags)
     mode = flags.progress if "progress" in flags.given else ctx.env.get("BUILDKIT_PROGRESS", "") or "auto"
     failure: BuildFailed | None = None
-    refusal: Invalid | NotFound | Unsupported | None = None
+    refusal: Denied | Invalid | NotFound | Unsupported | None = None
     with _interruptible() as cancelled:
         with build_progress(ctx, ctx.stderr, mode=mode, quiet=flags.quiet or mode == "quiet") as sink:
             try:
                 built = ctx.engine.builds.build(options, sink, stdin=ctx.stdin_bytes, cancelled=cancelled)
             except BuildFailed as error:
                 failure = error
-            except (Invalid, NotFound, Unsupported) as error:
+            except (Denied, Invalid, NotFound, Unsupported) as error:
                 refusal = error
     if failure is not None:
         return _report_failure(ctx, failure)

@@ -102,6 +102,7 @@ class Builds:
                 context=context.directory,
                 ignore=context.ignore,
                 ignore_size=context.ignore_size,
+                owners=context.owners,
                 platforms=Platforms(build=host, target=options.platform or host),
                 target=options.target,
                 build_args=options.build_args,

@@ -6,11 +6,14 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from lamina.build.dockerfile.ignore import IgnoreMatcher
-from lamina.errors import Invalid, LimitExceeded, NotFound, Unsupported
+from lamina.errors import Denied, Invalid, LimitExceeded, NotFound, Unsupported
 from lamina.values import dataclass
+
+if TYPE_CHECKING:
+    from lamina.layer.owners import Owners
 
 _MAX_DOCKERFILE: Final = 16 << 20
 _REMOTE: Final = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
@@ -26,6 +29,7 @@ class Prepared:
         name: how messages call the Dockerfile.
         ignore: the rules, None when there are none.
         ignore_size: bytes of the file they come from; 0 for none.
+        owners: of an archive, the record of modes that the disk does not hold.
     """
 
     directory: str
@@ -33,6 +37,7 @@ class Prepared:
     name: str
     ignore: IgnoreMatcher | None
     ignore_size: int = 0
+    owners: Owners | None = None
 
 
 @contextmanager
@@ -49,6 +54,7 @@ def prepared(where: str, dockerfile: str, *, cwd: str, stdin: BinaryIO) -> Itera
         NotFound: no such directory or Dockerfile.
         Unsupported: a URL or a git repository.
         Invalid: `-` given for both.
+        Denied: the Dockerfile or the ignore file may not be read.
     """
     with ExitStack() as cleanup:
         if where == "-":
@@ -91,6 +97,8 @@ def _read(path: str, name: str) -> bytes:
         raise NotFound(f"failed to read dockerfile: open {name}: no such file or directory") from None
     except IsADirectoryError:
         raise Invalid(f"failed to read dockerfile: read {name}: is a directory") from None
+    except PermissionError:
+        raise Denied(f"failed to read dockerfile: open {name}: permission denied") from None
 
 
 def _bounded(file: BinaryIO) -> bytes:
@@ -110,6 +118,9 @@ def _ignore_of(directory: str, dockerfile: str | None) -> tuple[IgnoreMatcher | 
             return IgnoreMatcher.from_text(text, os.path.basename(path)), len(text)
         except FileNotFoundError:
             continue
+        except PermissionError:
+            name = os.path.basename(path)
+            raise Denied(f"error reading {name}: open {name}: permission denied") from None
     return None, 0
 
 
@@ -120,8 +131,11 @@ def _from_stdin(stdin: BinaryIO, dockerfile: str, cleanup: ExitStack) -> Prepare
     from lamina.build.ops.unpack import is_archive
     from lamina.layer.apply import Devices, Ownership, WhiteoutMode, apply_layer
     from lamina.layer.compression import decompress
+    from lamina.layer.owners import recorded
 
-    directory = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lamina-context-"))
+    # A directory in it: what the disk cannot hold of modes is noted beside.
+    directory = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lamina-context-")) + "/fs"
+    os.mkdir(directory, 0o755)
     spool = cleanup.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed by `cleanup`
     while data := stdin.read(1 << 20):
         spool.write(data)
@@ -130,16 +144,18 @@ def _from_stdin(stdin: BinaryIO, dockerfile: str, cleanup: ExitStack) -> Prepare
     spool.seek(0)
     if not archive:
         return Prepared(directory, _bounded(io.BytesIO(spool.read(_MAX_DOCKERFILE + 1))), "Dockerfile", None)
+    owners = recorded(directory)
     apply_layer(
         decompress(spool),
         directory,
         whiteouts=WhiteoutMode.REMOVE,
         ownership=Ownership.IGNORE,
         devices=Devices.SKIP,
+        owners=owners,
     )
     path = _inside(directory, dockerfile or "Dockerfile")
     name = dockerfile or "Dockerfile"
-    return Prepared(directory, _read(path, name), name, *_ignore_of(directory, path))
+    return Prepared(directory, _read(path, name), name, *_ignore_of(directory, path), owners)
 
 
 def _inside(directory: str, name: str) -> str:

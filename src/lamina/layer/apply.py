@@ -31,7 +31,7 @@ from lamina.layer.dirs import READ, Dir, DirCache
 from lamina.layer.entry import BadArchive, Kind, TarEntry
 from lamina.layer.fresh import chmod_node, current_umask, is_plain
 from lamina.layer.limits import DEFAULT_LIMITS, LayerLimit, Limits
-from lamina.layer.owners import Owners, recorded
+from lamina.layer.owners import Owners, held_mode, recorded
 from lamina.layer.paths import UnsafeEntry, clean
 from lamina.layer.reader import TarReader
 from lamina.layer.removal import empty, names_in
@@ -307,7 +307,7 @@ class _Applier:
 
     def _file(self, entry: TarEntry, here: Dir, base: str) -> None:
         self._count(entry)
-        mode = entry.mode
+        mode = entry.mode if self.owners is None else held_mode(entry.mode, directory=False)
         asked = 0o600 if mode & ~self.given_modes else mode
         try:
             fd = os.open(base, _NEW, asked, dir_fd=here.fd)
@@ -337,7 +337,7 @@ class _Applier:
             os.close(fd)
         self.own.add(path := f"{here.path}/{base}" if here.path else base)
         if self.owners is not None:
-            self.owners.set(path, entry.uid, entry.gid)
+            self.owners.set(path, entry.uid, entry.gid, entry.mode)
 
     def _write_sparse(self, fd: int, entry: TarEntry) -> None:
         assert entry.sparse is not None
@@ -415,7 +415,7 @@ class _Applier:
                 os.link(leaf, base, src_dir_fd=source.fd, dst_dir_fd=here.fd, follow_symlinks=False)
             self.own.add(to_path)
             if self.owners is not None:
-                self.owners.set(to_path, *self.owners.get(from_path))
+                self.owners.link(from_path, to_path)
 
     def _no_target(self, entry: TarEntry, wanted: str) -> None:
         if self.overlay and not self._covered(wanted):
@@ -622,11 +622,12 @@ class _Applier:
                     os.fchmod(fd, 0o755)
                     entry = None
             if self.owners is not None:
-                self.owners.set(path, *((0, 0) if entry is None else (entry.uid, entry.gid)))
+                known = (0, 0) if entry is None else (entry.uid, entry.gid, entry.mode)
+                self.owners.set(path, *known, directory=True)
             if entry is not None:
                 if self.keep_owner:
                     os.fchown(fd, entry.uid, entry.gid)
-                os.fchmod(fd, entry.mode)
+                os.fchmod(fd, entry.mode if self.owners is None else held_mode(entry.mode, directory=True))
                 if path in self.reused:
                     drop_xattrs(fd, entry.xattrs)
                 if entry.xattrs:

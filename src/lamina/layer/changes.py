@@ -320,7 +320,7 @@ def _tree_dir(
         if old is None or there is None:
             found.add(Change("A", path, mode=status.st_mode))
         elif not _same(there, here, name, old, status, since_ns) or (
-            owners is not None and owners[0].get(path) != owners[1].get(path)
+            owners is not None and owners[0].record(path) != owners[1].record(path)
         ):
             found.add(Change("C", path, mode=status.st_mode))
         if is_dir:

@@ -89,7 +89,7 @@ def write_layer(
         changes: parents before children, from `changes_overlay` or `changes_trees`. A path that is gone is left out.
         clamp: no time in the archive is later than this many seconds since the epoch (SOURCE_DATE_EPOCH).
         owner: see `OwnerMap`; None keeps owners.
-        owners: the record of owners that the disk does not hold.
+        owners: the record of owners and modes that the disk does not hold.
 
     Returns:
         What was written.
@@ -256,7 +256,7 @@ class _Packer:
         major = minor = 0
         if kind is Kind.CHAR or kind is Kind.BLOCK:
             major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-        mode = status.st_mode & 0o7777
+        mode = (status.st_mode if self.owners is None else self.owners.mode(path, status.st_mode)) & 0o7777
         return TarEntry(path, kind, mode, uid, gid, size, seconds * _NANO, link, major, minor, "", "", xattrs or {})
 
     def _linked(self, path: str, status: os.stat_result) -> bool:

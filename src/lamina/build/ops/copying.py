@@ -18,7 +18,7 @@ from lamina.build.ops.modes import ModeChange, parse_mode
 from lamina.build.ops.selection import Selected, is_copied_attribute
 from lamina.build.ops.tree import Entry, SourceTree
 from lamina.errors import Cancelled, Conflict
-from lamina.layer.owners import Owners, path_inside, recorded
+from lamina.layer.owners import Owners, held_mode, path_inside, recorded
 from lamina.runtime import rootfs, users
 from lamina.values import dataclass, field
 
@@ -79,7 +79,7 @@ class Destination:
         fd: a descriptor of it.
         times: what each directory's times become in the end, by path inside the tree.
         links: where an inode of the source was written first, to keep hard links.
-        owners: the record of owners that the disk does not hold, or None where it does.
+        owners: the record of owners and modes that the disk does not hold, or None where it does.
     """
 
     root: str
@@ -106,12 +106,14 @@ class Destination:
         finally:
             os.close(made)
 
-    def own(self, fd: int, uid: int, gid: int) -> None:
-        """Give an open file or directory its owner."""
+    def own(self, fd: int, uid: int, gid: int, mode: int, *, directory: bool) -> None:
+        """Give an open file or directory its owner, and then its permission bits: chown clears setuid."""
         if self.owners is None:
             os.fchown(fd, uid, gid)
+            os.fchmod(fd, mode)
         else:
-            self.owners.set(path_inside(self.fd, fd), uid, gid)
+            self.owners.set(path_inside(self.fd, fd), uid, gid, mode, directory=directory)
+            os.fchmod(fd, held_mode(mode, directory=directory))
 
     def own_name(self, parent: int, name: str, uid: int, gid: int) -> None:
         """Give what cannot be opened its owner."""
@@ -251,10 +253,8 @@ class _Copier:
         self._to.times[path] = entry.facts.st_mtime_ns if self._owner.time_ns is None else self._owner.time_ns
 
     def _dress(self, entry: Entry, fd: int) -> None:
-        """Owner before mode (chown clears setuid), attributes before times."""
-        self._to.own(fd, *self._owner_of(entry))
-        bits = stat.S_IMODE(entry.facts.st_mode)
-        os.fchmod(fd, self._owner.mode(bits, entry.is_directory) if self._owner.mode else bits)
+        """Owner and mode, and attributes before times."""
+        self._to.own(fd, *self._owner_of(entry), self._bits_of(entry), directory=entry.is_directory)
         if self._owner.time_ns is None:
             _copy_attributes(entry, fd)
 
@@ -262,6 +262,10 @@ class _Copier:
         if self._owner.uid is not None and self._owner.gid is not None:
             return self._owner.uid, self._owner.gid
         return self._tree.owner_of(entry)
+
+    def _bits_of(self, entry: Entry) -> int:
+        bits = stat.S_IMODE(self._tree.mode_of(entry))
+        return self._owner.mode(bits, entry.is_directory) if self._owner.mode else bits
 
     def _put(self, entry: Entry, parent: int, name: str, path: str) -> None:
         if self._cancelled is not None and self._cancelled.is_set():
@@ -295,8 +299,7 @@ class _Copier:
 
     def _dress_special(self, entry: Entry, parent: int, name: str) -> None:
         self._dress_link(entry, parent, name)
-        bits = stat.S_IMODE(entry.facts.st_mode)
-        os.chmod(name, self._owner.mode(bits, False) if self._owner.mode else bits, dir_fd=parent)
+        os.chmod(name, self._bits_of(entry), dir_fd=parent)
         os.utime(name, ns=self._times(entry), dir_fd=parent, follow_symlinks=False)
 
     def _file(self, entry: Entry, parent: int, name: str, path: str) -> None:
@@ -310,7 +313,8 @@ class _Copier:
             finally:
                 os.close(fd)
             if self._to.owners is not None:
-                self._to.own_name(parent, name, *self._owner_of(entry))
+                inside = path_inside(self._to.fd, parent, name)
+                self._to.owners.set(inside, *self._owner_of(entry), self._bits_of(entry))
             return
         source = entry.open()
         try:

@@ -141,7 +141,7 @@ def _fingerprint(
     tree: SourceTree, entry: Entry, keep_owner: bool, digests: FileDigests | None
 ) -> tuple[list[bytes], int]:
     """What of an entry decides about the cache, and how many bytes it took to tell."""
-    mode = entry.facts.st_mode
+    mode = tree.mode_of(entry)
     parts = [os.fsencode(entry.relative), b"%d" % mode]
     size = len(parts[0])
     if keep_owner:

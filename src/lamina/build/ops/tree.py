@@ -6,6 +6,7 @@ sorted by name, so that what is hashed and what is copied come in one order on e
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from lamina.build.dockerfile.match import has_wildcard
-from lamina.errors import Invalid, NotFound
+from lamina.errors import Denied, Invalid, NotFound
 from lamina.layer.owners import Owners
 from lamina.runtime import rootfs
 from lamina.values import dataclass
@@ -40,6 +41,17 @@ class MissingSource(NotFound):
         self.path = path
 
 
+class UnreadableSource(Denied):
+    """What a `COPY` or `ADD` selects may not be read by who builds; the message is BuildKit's."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"error from sender: open {path}: permission denied",
+            hint="make it readable for who builds, or leave it out by .dockerignore",
+        )
+        self.path = path
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Something in a tree; `directory_fd` and `name` reach it without walking, for as long as the walk stands there.
@@ -62,9 +74,16 @@ class Entry:
         return stat.S_ISDIR(self.facts.st_mode)
 
     def open(self) -> int:
-        """A descriptor for reading a regular file; never waits for a FIFO's writer."""
+        """A descriptor for reading a regular file; never waits for a FIFO's writer.
+
+        Raises:
+            UnreadableSource: the system does not let this process read it.
+        """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        return os.open(self.name, flags, dir_fd=self.directory_fd)
+        try:
+            return os.open(self.name, flags, dir_fd=self.directory_fd)
+        except PermissionError:
+            raise UnreadableSource(self.path) from None
 
     def readlink(self) -> str:
         """Where a symbolic link points."""
@@ -77,7 +96,7 @@ class SourceTree:
     Args:
         root: the directory on this machine.
         ignore: rules that hide entries, or None.
-        owners: the record of owners that the disk does not hold, or None where it does.
+        owners: the record of owners and modes that the disk does not hold, or None where it does.
     """
 
     def __init__(self, root: str, ignore: Ignore | None = None, owners: Owners | None = None) -> None:
@@ -98,17 +117,23 @@ class SourceTree:
         """Uid and gid of an entry."""
         return (entry.facts.st_uid, entry.facts.st_gid) if self._owners is None else self._owners.get(entry.path)
 
+    def mode_of(self, entry: Entry) -> int:
+        """The st_mode of an entry."""
+        mode = entry.facts.st_mode
+        return mode if self._owners is None else self._owners.mode(entry.path, mode)
+
     def resolve(self, path: str) -> str:
         """The path with links followed inside the root (`/` and `..` clamp to it).
 
         Raises:
             MissingSource: nothing is there, or the context's rules hide it.
+            UnreadableSource: a directory on the way may not be entered.
         """
         clean = clean_path(path)
         try:
             fd = rootfs.open_path(self.fd, clean or ".")
-        except OSError:
-            raise MissingSource(clean) from None
+        except OSError as error:
+            raise (UnreadableSource if error.errno == errno.EACCES else MissingSource)(clean) from None
         try:
             real = os.readlink(f"/proc/self/fd/{fd}")
             base = os.readlink(f"/proc/self/fd/{self.fd}")
@@ -131,7 +156,9 @@ class SourceTree:
         """The visible names in a directory, sorted; [] when it is none."""
         try:
             fd = rootfs.open_path(self.fd, directory or ".", os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                raise UnreadableSource(directory or ".") from None
             return []
         try:
             names = sorted(os.listdir(fd), key=os.fsencode)
@@ -171,7 +198,7 @@ class SourceTree:
     def walk(self, path: str = "") -> Iterator[Entry]:
         """The entry at `path` (resolved already) and all visible ones below it, parents first, sorted by name."""
         parent, name = posixpath.split(path)
-        fd = rootfs.open_path(self.fd, parent or ".", os.O_RDONLY | os.O_DIRECTORY)
+        fd = rootfs.open_path(self.fd, parent or ".", os.O_PATH | os.O_DIRECTORY)
         try:
             facts = os.stat(name or ".", dir_fd=fd, follow_symlinks=False)
             yield from self._walk(Entry("", path, facts, fd, name or "."))
@@ -194,9 +221,8 @@ class SourceTree:
                 pending.clear()
                 yield entry
             if entry.is_directory:
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                fd = os.open(entry.name, flags, dir_fd=entry.directory_fd)
-                stack.append((fd, iter(_listing(fd)), entry))
+                fd, listing = _opened(entry)
+                stack.append((fd, iter(listing), entry))
 
         try:
             yield from visible(start)
@@ -216,6 +242,25 @@ class SourceTree:
         finally:
             for fd, _, _ in stack:
                 os.close(fd)
+
+
+def _opened(entry: Entry) -> tuple[int, list[tuple[str, os.stat_result]]]:
+    """A directory and what is in it.
+
+    Raises:
+        UnreadableSource: the system does not let this process list it, or enter it.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = -1
+    try:
+        fd = os.open(entry.name, flags, dir_fd=entry.directory_fd)
+        return fd, _listing(fd)
+    except OSError as error:
+        if fd >= 0:
+            os.close(fd)
+        if isinstance(error, PermissionError):
+            raise UnreadableSource(entry.path or ".") from None
+        raise
 
 
 def _listing(fd: int) -> list[tuple[str, os.stat_result]]:

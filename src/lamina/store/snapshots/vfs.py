@@ -77,7 +77,7 @@ class VfsDriver:
                 before = os.lstat(f"{below}/{path}")
             except (FileNotFoundError, NotADirectoryError):
                 return True
-            if old is not None and new is not None and old.get(path) != new.get(path):
+            if old is not None and new is not None and old.record(path) != new.record(path):
                 return True
             return not stat.S_ISREG(before.st_mode) or (
                 (before.st_size, before.st_mtime_ns, before.st_mode, before.st_uid, before.st_gid)
