@@ -50,6 +50,50 @@ def test_a_failing_command_tells_its_code_its_output_and_its_place(workshop: Wor
     assert _runs(workshop) == []
 
 
+@pytest.mark.parametrize(
+    ("line", "said", "logged"),
+    [
+        ('RUN ["/nope"]', 'process "/nope" did not complete successfully: exit code: 127', "stat /nope: no such file"),
+        ('RUN ["nope", "a"]', 'process "nope a" did not complete successfully: exit code: 127', "not found in $PATH"),
+        ('RUN ["/etc/passwd"]', 'process "/etc/passwd" did not complete successfully: exit code: 126', "denied"),
+        ("RUN nope", 'process "/bin/sh -c nope" did not complete successfully: exit code: 127', "nope: not found"),
+        ("RUN exit 3", 'process "/bin/sh -c exit 3" did not complete successfully: exit code: 3', ""),
+        (
+            "RUN sh -c 'kill -9 $$'; exit $?",
+            "process \"/bin/sh -c sh -c 'kill -9 $$'; exit $?\" did not complete successfully: exit code: 137",
+            "",
+        ),
+        (
+            'SHELL ["/no/sh", "-c"]\nRUN hi',
+            'process "/no/sh -c hi" did not complete successfully: exit code: 127',
+            "/no/sh",
+        ),
+        (
+            "USER who\nRUN true",
+            'process "/bin/sh -c true" did not complete successfully: '
+            "unable to find user who: no matching entries in passwd file",
+            "",
+        ),
+        (
+            "USER web:what\nRUN true",
+            'process "/bin/sh -c true" did not complete successfully: '
+            "unable to find group what: no matching entries in group file",
+            "",
+        ),
+        ("WORKDIR /etc/passwd", "mkdir /etc/passwd: not a directory", ""),
+        ("WORKDIR /etc/passwd/deep", "mkdir /etc/passwd/deep: not a directory", ""),
+    ],
+)
+def test_what_did_not_run_is_said_as_buildkit_says_it(workshop: Workshop, line: str, said: str, logged: str):
+    # D49
+    with pytest.raises(BuildFailed) as caught:
+        workshop.build(f"FROM base\n{line}\n")
+    assert caught.value.message == f"failed to solve: {said}"
+    assert logged in caught.value.output
+    assert [text for text in caught.value.excerpt.splitlines() if ">>>" in text][0].endswith(line.splitlines()[-1])
+    assert _runs(workshop) == []
+
+
 def test_an_old_tag_survives_a_failure(workshop: Workshop):
     # F2
     workshop.build("FROM base\nLABEL v=1\n", tags=["x"])

@@ -11,7 +11,7 @@ from lamina.build.graph.definitions import MakeDirectory
 from lamina.build.ops.results import Result, Tree, Trees
 from lamina.build.solver.cachekey import make_key
 from lamina.build.solver.protocols import Work
-from lamina.errors import Internal
+from lamina.errors import Internal, Invalid
 from lamina.spec.digest import Digest
 from lamina.values import dataclass
 
@@ -42,7 +42,12 @@ class MakeDirectoryOp:
 
 
 def make_directory(root: str, path: str, user: str, time_ns: int) -> None:
-    """Make a directory and its parents; times do not depend on the moment of the build."""
+    """Make a directory and its parents; times do not depend on the moment of the build.
+
+    Raises:
+        Invalid: something that is no directory stands there.
+        NoSuchUser: the image does not know the user.
+    """
     from lamina.layer.owners import recorded
     from lamina.runtime import rootfs, users  # only when something runs
 
@@ -50,7 +55,11 @@ def make_directory(root: str, path: str, user: str, time_ns: int) -> None:
     stubs = rootfs.missing_stubs(root, [path])
     owners = recorded(root)
     with rootfs.opened(root) as root_fd:
-        os.close(rootfs.make_directories(root_fd, path, uid=owner.uid, gid=owner.gid, owners=owners))
+        try:
+            made = rootfs.make_directories(root_fd, path, uid=owner.uid, gid=owner.gid, owners=owners)
+        except rootfs.UnsafePath as error:
+            raise Invalid(f"mkdir {path}: {error.message.rpartition(': ')[2].lower()}") from error
+        os.close(made)
         if owners is not None:
             owners.save()
         for stub in reversed(stubs):

@@ -10,7 +10,7 @@ from lamina.build.graph.definitions import Exec
 from lamina.build.ops.results import Result, Tree, Trees
 from lamina.build.solver.cachekey import make_key
 from lamina.build.solver.protocols import Work
-from lamina.errors import Internal, Invalid
+from lamina.errors import Internal, Invalid, LaminaError
 from lamina.spec.digest import Digest
 from lamina.values import dataclass
 
@@ -31,6 +31,19 @@ class CommandFailed(Invalid):
     def __init__(self, argv: Sequence[str], exit_code: int) -> None:
         super().__init__(f'process "{" ".join(argv)}" did not complete successfully: exit code: {exit_code}')
         self.argv, self.exit_code = tuple(argv), exit_code
+
+
+class CommandRefused(Invalid):
+    """A `RUN` did not come to run its command: no such user, a wrong working directory, the runtime's refusal.
+
+    Attributes:
+        cause: the refusal.
+    """
+
+    def __init__(self, argv: Sequence[str], cause: LaminaError) -> None:
+        text = f'process "{" ".join(argv)}" did not complete successfully: {cause.message}'
+        super().__init__(text, hint=cause.hint)
+        self.cause = cause
 
 
 class Runner(Protocol):
@@ -63,9 +76,11 @@ class RunOp:
         """Run it.
 
         Raises:
-            CommandFailed: with its exit code.
+            CommandFailed: with its exit code; 127 when there is no such command, 126 when it cannot be run.
+            CommandRefused: it did not begin for another reason.
         """
-        from lamina.runtime.bundle import DEFAULT_SHM  # only when something runs
+        from lamina.runtime import oci, rootfs, users  # only when something runs
+        from lamina.runtime.bundle import DEFAULT_SHM
         from lamina.runtime.config import parse_ulimit
         from lamina.runtime.executor import ExecRequest
 
@@ -88,7 +103,13 @@ class RunOp:
                 shm_size=run.shm_size or DEFAULT_SHM,
                 rlimits=tuple(parse_ulimit(text) for text in run.ulimits),
             )
-            code = self.runner.run(request, on_output, cancel=work.cancelled)
+            try:
+                code = self.runner.run(request, on_output, cancel=work.cancelled)
+            except (oci.CommandNotFound, oci.CommandNotExecutable) as error:
+                on_output("stderr", f"{error.message}\n".encode())
+                code = error.exit_code
+            except (users.NoSuchUser, rootfs.UnsafePath, oci.StartRefused) as error:
+                raise CommandRefused(run.argv, error) from error
             if code != 0:
                 raise CommandFailed(run.argv, code)
             return Tree(draft.commit())
