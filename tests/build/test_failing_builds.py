@@ -70,14 +70,18 @@ def test_a_failing_command_tells_its_code_its_output_and_its_place(workshop: Wor
         ),
         (
             "USER who\nRUN true",
-            'process "/bin/sh -c true" did not complete successfully: '
-            "unable to find user who: no matching entries in passwd file",
+            (
+                'process "/bin/sh -c true" did not complete successfully: '
+                "unable to find user who: no matching entries in passwd file"
+            ),
             "",
         ),
         (
             "USER web:what\nRUN true",
-            'process "/bin/sh -c true" did not complete successfully: '
-            "unable to find group what: no matching entries in group file",
+            (
+                'process "/bin/sh -c true" did not complete successfully: '
+                "unable to find group what: no matching entries in group file"
+            ),
             "",
         ),
         ("WORKDIR /etc/passwd", "mkdir /etc/passwd: not a directory", ""),
@@ -90,7 +94,7 @@ def test_what_did_not_run_is_said_as_buildkit_says_it(workshop: Workshop, line: 
         workshop.build(f"FROM base\n{line}\n")
     assert caught.value.message == f"failed to solve: {said}"
     assert logged in caught.value.output
-    assert [text for text in caught.value.excerpt.splitlines() if ">>>" in text][0].endswith(line.splitlines()[-1])
+    assert next(text for text in caught.value.excerpt.splitlines() if ">>>" in text).endswith(line.splitlines()[-1])
     assert _runs(workshop) == []
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lamina.cli.build_output import LaterFlags, destination, refuse_later
 from lamina.cli.command import command, exactly
 from lamina.cli.failures import CliError
-from lamina.cli.flags import Options, flag
+from lamina.cli.flags import flag
 from lamina.cli.values import BOOL, BYTES, LIST
 from lamina.values import dataclass
 
@@ -37,7 +38,7 @@ def _ulimit(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildFlags(Options):
+class BuildFlags(LaterFlags):
     """Flags of `lamina build`."""
 
     add_host: tuple[str, ...] = flag(
@@ -48,6 +49,7 @@ class BuildFlags(Options):
     force_rm: bool = flag("force-rm", help="Always remove intermediate containers", kind=BOOL, hidden=True)
     iidfile: str = flag("iidfile", help="Write the image ID to the file")
     label: tuple[str, ...] = flag("label", help="Set metadata for an image", kind=LIST)
+    load: bool = flag("load", help='Shorthand for "--output=type=docker"', kind=BOOL)
     network: str = flag(
         "network",
         help="Set the networking mode for the RUN instructions during build",
@@ -56,7 +58,11 @@ class BuildFlags(Options):
     no_cache: bool = flag("no-cache", help="Do not use cache when building the image", kind=BOOL)
     platform: str = flag("platform", help="Set platform if server is multi-platform capable")
     progress: str = flag("progress", help="Set type of progress output (auto, plain, tty, quiet)", default="auto")
+    output: tuple[str, ...] = flag(
+        "output", "o", help='Output destination (format: "type=local,dest=path")', kind=LIST, hidden=True
+    )
     pull: bool = flag("pull", help="Always attempt to pull a newer version of the image", kind=BOOL)
+    push: bool = flag("push", help='Shorthand for "--output=type=registry"', kind=BOOL)
     quiet: bool = flag("quiet", "q", help="Suppress the build output and print image ID on success", kind=BOOL)
     rm: bool = flag(
         "rm", help="Remove intermediate containers after a successful build", kind=BOOL, default=True, hidden=True
@@ -79,6 +85,7 @@ def build(ctx: Context, flags: BuildFlags) -> int | None:
 
     if flags.progress not in {"auto", "plain", "tty", "quiet"}:
         raise CliError(f"unsupported progress mode {flags.progress!r}: want auto, plain, tty or quiet")
+    refuse_later(flags)
     options = _options(ctx, flags)
     mode = flags.progress if "progress" in flags.given else ctx.env.get("BUILDKIT_PROGRESS", "") or "auto"
     failure: BuildFailed | None = None
@@ -125,6 +132,9 @@ def _options(ctx: Context, flags: BuildFlags) -> BuildOptions:
                 status=125,
             ) from None
         tags.append(reference.tagged())
+    push = destination(flags.output, push=flags.push).push
+    if push and not tags:
+        raise CliError("ERROR: tag is needed when pushing to registry", hint="name the image with -t")
     wanted = flags.platform or ctx.env.get("DOCKER_DEFAULT_PLATFORM", "")
     return BuildOptions(
         context=flags.args[0],
@@ -142,6 +152,7 @@ def _options(ctx: Context, flags: BuildFlags) -> BuildOptions:
         shm_size=flags.shm_size or 0,
         ulimits=flags.ulimit,
         squash=flags.squash,
+        push=push,
     )
 
 

@@ -8,15 +8,15 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from lamina.build.builder import Builder, BuildRequest, Built, epoch_text
+from lamina.build.builder import Builder, BuildFailed, BuildRequest, Built, epoch_text
 from lamina.build.dockerfile.arguments import Platforms
 from lamina.build.dockerfile.binding import ImageRef
 from lamina.build.dockerfile.plan import BaseImage, RunDefaults
 from lamina.build.exporters.image import ImageExport
 from lamina.build.progress import BuildSink, VertexDone, VertexProgress, VertexStarted
 from lamina.engine.contexts import prepared
-from lamina.errors import Invalid, LaminaError
-from lamina.progress import Progress
+from lamina.errors import Cancelled, Invalid, LaminaError
+from lamina.progress import Progress, ProgressSink
 from lamina.spec.platform import Platform, of_machine
 from lamina.spec.reference import Reference
 from lamina.values import dataclass, field
@@ -51,6 +51,7 @@ class BuildOptions:
         shm_size: bytes, 0 for the default.
         ulimits: `name=soft:hard`, for RUN.
         squash: make one layer of all new ones (S39).
+        push: send every tag to its registry when the image is there.
     """
 
     context: str
@@ -68,6 +69,14 @@ class BuildOptions:
     shm_size: int = 0
     ulimits: tuple[str, ...] = ()
     squash: bool = False
+    push: bool = False
+
+
+class PushFailed(LaminaError):
+    """The image was built and named, and a registry did not take it."""
+
+    def __init__(self, reference: Reference, cause: LaminaError) -> None:
+        super().__init__(f"failed to push {reference}: {cause.message}", hint=cause.hint)
 
 
 class Builds:
@@ -88,7 +97,8 @@ class Builds:
             cancelled: stops the build when set.
 
         Raises:
-            BuildFailed: with the step, its output and the place in the Dockerfile.
+            BuildFailed: with the step, its output and the place in the Dockerfile; or a push failed (`PushFailed`),
+                and the image is here all the same.
         """
         engine = self._engine
         host = of_machine(os.uname().machine)
@@ -112,9 +122,26 @@ class Builds:
                 source_date_epoch=epoch,
             )
             try:
-                return builder.build(request, sink, cancelled)
+                built = builder.build(request, sink, cancelled)
             finally:
                 runner.close()
+        for tag in options.tags if options.push else ():
+            self._push(tag, sink, cancelled)
+        return built
+
+    def _push(self, tag: Reference, sink: BuildSink, cancelled: threading.Event | None) -> None:
+        """Send one name's image; shown as a step of the build."""
+        name = f"pushing {tag}"
+        sink(VertexStarted(name, name))
+        try:
+            self._engine.transfer.push(tag, progress=_reporter(sink, name), cancel=cancelled)
+        except Cancelled as error:
+            sink(VertexDone(name, error=error.message, canceled=True))
+            raise
+        except LaminaError as error:
+            sink(VertexDone(name, error=error.message))
+            raise BuildFailed(PushFailed(tag, error), name, "", "") from error
+        sink(VertexDone(name))
 
     def _epoch(self, options: BuildOptions) -> int | None:
         """SOURCE_DATE_EPOCH from a build argument, else from the environment (B19)."""
@@ -170,7 +197,7 @@ class _Resolver:
                 reference.written if _ID.fullmatch(reference.written) else str(reference.reference),
                 platform=platform,
                 policy="always" if self._pull else "missing",
-                progress=lambda event: self._report(name, event),
+                progress=_reporter(self._sink, name),
             )
         except LaminaError as error:
             self._sink(VertexDone(name, error=str(error)))
@@ -178,6 +205,12 @@ class _Resolver:
         self._sink(VertexDone(name))
         return BaseImage(self._engine.store.images.config(found.image.id), str(reference.reference))
 
-    def _report(self, vertex: str, event: Progress) -> None:
+
+def _reporter(sink: BuildSink, vertex: str) -> ProgressSink:
+    """Shows what a transfer tells of its layers as parts of a step."""
+
+    def report(event: Progress) -> None:
         if event.id:
-            self._sink(VertexProgress(vertex, f"{event.id} {event.status}", event.current, event.total, event.final))
+            sink(VertexProgress(vertex, f"{event.id} {event.status}", event.current, event.total, event.final))
+
+    return report
