@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.flags import Options, flag
-from lamina.cli.values import BOOL, BYTES, CPUS, DURATION, ENV, INT, LIST, MAP, STRING, SWAP
+from lamina.cli.values import BOOL, BYTES, CPUS, DURATION, ENV, INT, LIST, MAP, SWAP
 from lamina.values import dataclass
 
 
@@ -170,7 +170,9 @@ class ContainerFlags(Options):
         "mount", kind=LIST.checked(_mount).named("mount"), help="Attach a filesystem mount to the container"
     )
     name: str = flag("name", help="Assign a name to the container")
-    network: str = flag("network", kind=STRING.named("network"), help="Connect a container to a network", also=("net",))
+    network: tuple[str, ...] = flag(
+        "network", kind=LIST.named("network"), help="Connect a container to a network", also=("net",)
+    )
     network_alias: tuple[str, ...] = flag(
         "network-alias", kind=LIST, help="Add network-scoped alias for the container", also=("net-alias",)
     )

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from lamina.cli.failures import DAEMON_PREFIX, CliError
+from lamina.errors import Invalid
 from lamina.runtime.config import ContainerOptions, RestartPolicy
 from lamina.values import replace
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lamina.runtime.network.ports import PortMapping
     from lamina.spec.config import Healthcheck
 
+_MODES = frozenset({"bridge", "container", "default", "host", "none"})
 _HEALTH = frozenset(
     {
         "health-cmd",
@@ -51,7 +53,7 @@ def container_options(ctx: Context, flags: ContainerFlags) -> ContainerOptions:
     if flags.label or flags.label_file:
         given["labels"] = _labels(ctx, flags)
     if flags.network:
-        given |= _network(flags.network)
+        given |= _networks(flags.network)
     if flags.publish:
         given["publish"] = _published(flags.publish)
     if flags.expose:
@@ -240,6 +242,21 @@ def _pair(text: str) -> tuple[str, str]:
 # --- network ---------------------------------------------------------------------------------------------------------
 
 
+def _networks(values: Sequence[str]) -> dict[str, Any]:
+    """`--network`, of which docker takes several where all are the user's; here a container joins one at most."""
+    found = [_network(value) for value in values]
+    names = [str(each["network"]) for each in found]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise CliError(f'network "{name}" is specified multiple times')
+    if len(names) > 1:
+        own = {name in _MODES or name.startswith("container:") for name in names}
+        if len(own) > 1:
+            raise CliError("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
+        raise Invalid(f"Container cannot be connected to network endpoints: {', '.join(names)}")
+    return found[0]
+
+
 def _network(text: str) -> dict[str, Any]:
     """`--network NAME`, or its long form `name=NAME,alias=A,ip=1.2.3.4`."""
     if "=" not in text:
@@ -280,7 +297,6 @@ def _mac_address(text: str) -> str:
 
 
 def _published(values: Sequence[str]) -> tuple[PortMapping, ...]:
-    from lamina.errors import Invalid
     from lamina.runtime.network.ports import parse_publish
 
     try:
@@ -290,7 +306,6 @@ def _published(values: Sequence[str]) -> tuple[PortMapping, ...]:
 
 
 def _exposed(values: Sequence[str]) -> tuple[str, ...]:
-    from lamina.errors import Invalid
     from lamina.runtime.network.ports import parse_exposed
 
     found: list[str] = []

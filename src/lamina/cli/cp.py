@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from lamina.cli.command import command, exactly
-from lamina.cli.failures import CliError
+from lamina.cli.failures import DAEMON_PREFIX, CliError
 from lamina.cli.flags import Options, flag
 from lamina.cli.values import BOOL
 from lamina.values import dataclass
@@ -42,6 +42,15 @@ class CpOptions(Options):
 )
 def cp(ctx: Context, options: CpOptions) -> None:
     """Copies into or out of a container."""
+    from lamina.engine.container_files import PathRefused
+
+    try:
+        _copy(ctx, options)
+    except PathRefused as error:
+        raise CliError(error.message) from None
+
+
+def _copy(ctx: Context, options: CpOptions) -> None:
     from lamina.engine.container_files import ContainerFiles
 
     source, target = options.args
@@ -55,6 +64,10 @@ def cp(ctx: Context, options: CpOptions) -> None:
         raise CliError("copying between containers is not supported")
     if not from_container and not to_container:
         raise CliError("must specify at least one container source")
+    if from_container and not source_path:
+        raise CliError(f"{DAEMON_PREFIX}bad parameter: path cannot be empty")
+    if to_container and not target_path:
+        raise CliError("no such directory")
     files = ContainerFiles(ctx.engine)
     if from_container:
         if target_path == "-":

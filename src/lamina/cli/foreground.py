@@ -115,6 +115,13 @@ def converse(
         )
 
 
+def status_by_words(message: str) -> int:
+    """The status of a container that did not start: docker's client looks for these words in what the daemon says."""
+    if "executable file not found" in message or "no such file or directory" in message:
+        return 127
+    return 126 if "permission denied" in message or "is a directory" in message else 125
+
+
 def start_failure(error: RuntimeCallFailed) -> CliError:
     """A command that could not be started, as docker reports it: status 127, 126 or 125."""
     said = error.message.removesuffix(": unknown")

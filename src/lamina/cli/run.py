@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from lamina.cli.command import at_least, command
 from lamina.cli.container_flags import ContainerFlags
 from lamina.cli.container_options import container_options
-from lamina.cli.failures import CliError
+from lamina.cli.failures import DAEMON_PREFIX, CliError, UsageError
 from lamina.cli.flags import flag
-from lamina.cli.foreground import check_terminal, converse, detach_keys, start_failure, window
+from lamina.cli.foreground import check_terminal, converse, detach_keys, start_failure, status_by_words, window
 from lamina.cli.references import reference_or_id
 from lamina.cli.values import BOOL
 from lamina.engine.containers import NewContainer
@@ -58,7 +58,16 @@ class RunOptions(ContainerFlags):
 def create(ctx: Context, options: CreateOptions) -> None:
     """Makes a container and prints its id."""
     streams = options.attach or (("stdin", "stdout", "stderr") if options.interactive else ("stdout", "stderr"))
-    chosen = replace(container_options(ctx, options), stdin_once=_closes_input(options, tuple(streams)))
+    try:
+        _check_pull(options)
+        chosen = replace(container_options(ctx, options), stdin_once=_closes_input(options, tuple(streams)))
+    except CliError as error:
+        if error.message.startswith(DAEMON_PREFIX):
+            raise
+        # What docker's client refuses; the rest comes without the program's name and with status 1.
+        raise UsageError(
+            f"lamina: {error.message}\n\nRun 'lamina create --help' for more information", status=125, hint=error.hint
+        ) from None
     record = _create(ctx, options, chosen, tuple(streams))
     ctx.stdout.write(f"{record.id}\n")
 
@@ -86,6 +95,7 @@ def run(ctx: Context, options: RunOptions) -> int:
     except CliError as error:
         return _refuse(ctx, error.message)
     try:
+        _check_pull(options)
         chosen = replace(container_options(ctx, options), stdin_once=_closes_input(options, streams))
         keys = detach_keys(ctx, options.detach_keys, named="detach-keys" in options.given)
         record = _create(ctx, options, chosen, streams)
@@ -105,6 +115,8 @@ def run(ctx: Context, options: RunOptions) -> int:
                 supervisor.remove(record.id, force=True, volumes=True)
         if isinstance(error, RuntimeCallFailed):
             raise start_failure(error) from None
+        if (status := status_by_words(error.message)) != 125:
+            raise CliError(DAEMON_PREFIX + error.message, status=status, hint=error.hint) from None
         raise
     if connection is None:
         return 0
@@ -144,11 +156,14 @@ def _refuse(ctx: Context, message: str) -> int:
     return 1
 
 
+def _check_pull(flags: CreateOptions | RunOptions) -> None:
+    if flags.pull not in _POLICIES:
+        raise CliError(f'invalid pull option: \'{flags.pull}\': must be one of "always", "missing" or "never"')
+
+
 def _create(
     ctx: Context, flags: CreateOptions | RunOptions, options: ContainerOptions, streams: tuple[str, ...]
 ) -> ContainerRecord:
-    if flags.pull not in _POLICIES:
-        raise CliError(f'invalid pull option: \'{flags.pull}\': must be one of "always", "missing" or "never"')
     cidfile = ctx.path(flags.cidfile) if flags.cidfile else ""
     if cidfile and os.path.lexists(cidfile):
         raise CliError(
@@ -204,7 +219,7 @@ class _Late:
 
 def _warnings(flags: ContainerFlags) -> list[str]:
     found = []
-    if flags.network == "host" and (flags.publish or flags.publish_all):
+    if flags.network == ("host",) and (flags.publish or flags.publish_all):
         found.append("Published ports are discarded when using host network mode")
     return found
 

@@ -6,6 +6,7 @@ a path at or below a volume's target goes to the volume. No program of the image
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -41,6 +42,10 @@ class NoSuchFile(NotFound):
         )
         super().__init__(where)
         self.path = path
+
+
+class PathRefused(Invalid):
+    """The two ends of a copy do not fit, or the host's end is not there: what docker's client, not its daemon, says."""
 
 
 class Place:
@@ -114,7 +119,7 @@ class ContainerFiles:
         with self._inside(container, path, follow=True, writing=True) as target:
             facts = target.facts()
             if facts is None:
-                raise NoSuchFile(path, container)
+                raise PathRefused(f'destination "{container}:{path}" must be a directory')
             if not stat.S_ISDIR(facts.st_mode):
                 raise Conflict("extraction point is not a directory")
             fd = os.open(target.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=target.parent)
@@ -144,8 +149,10 @@ class ContainerFiles:
                 directory, name = posixpath.split(rest)
                 try:
                     parent = rootfs.open_path(root, directory, os.O_RDONLY | os.O_DIRECTORY)
-                except OSError:
-                    raise NoSuchFile(path, container) from None
+                except OSError as error:
+                    if writing and error.errno == errno.ENOTDIR:
+                        raise Conflict("extraction point is not a directory") from None
+                    raise NoSuchFile(posixpath.dirname(clean) if writing else path, container) from None
                 try:
                     yield Place(
                         parent,
@@ -197,15 +204,17 @@ def _followed(root: int, path: str) -> str:
 def _local(path: str, *, follow: bool = False, must_exist: bool = False) -> Iterator[Place]:
     clean = os.path.normpath(path)
     if must_exist and not os.path.lexists(clean):
-        raise NoSuchFile(path)
+        raise PathRefused(f"lstat {path}: no such file or directory")
     # A slash at the end follows a link, as everywhere; so does writing to one that leads to a directory.
     if follow or path.endswith(("/", "/.")) or (not must_exist and os.path.isdir(clean)):
         clean = os.path.realpath(clean)
     directory, name = os.path.split(clean)
     try:
         parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except NotADirectoryError:
+        raise PathRefused(f"stat {path}: not a directory") from None
     except OSError:
-        raise Invalid(f'invalid output path: directory "{directory}" does not exist') from None
+        raise PathRefused(f'invalid output path: directory "{directory}" does not exist') from None
     try:
         yield Place(
             parent, name or ".", shown=path, content=path.endswith("/.") or path == ".", slash=path.endswith("/")
@@ -222,6 +231,8 @@ def _copy(source: Place, target: Place, owner: Owner | None) -> int:
     existing = target.facts()
     is_directory = stat.S_ISDIR(facts.st_mode)
     if source.slash and not is_directory:
+        if not source.container:
+            raise PathRefused("not a directory")
         raise Conflict(f"{source.shown} is not a directory")
     if existing is not None and stat.S_ISDIR(existing.st_mode):
         inner = os.open(target.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=target.parent)
@@ -237,7 +248,9 @@ def _copy(source: Place, target: Place, owner: Owner | None) -> int:
         finally:
             os.close(inner)
     if is_directory and existing is not None:
-        raise Conflict("cannot copy directory")
+        raise PathRefused("cannot copy directory")
     if not is_directory and target.slash:
-        raise Conflict("no such directory")
+        if existing is not None and not target.container:
+            raise PathRefused(f"stat {target.shown}: not a directory")
+        raise PathRefused("no such directory")
     return _END + tree_copy.copy(source.parent, source.name, target.parent, target.name, owner)

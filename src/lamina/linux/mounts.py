@@ -455,6 +455,23 @@ def mount_points(under: str = "/", types: Collection[str] = ()) -> list[str]:
     return found
 
 
+def mount_of(path: str) -> tuple[str, str]:
+    """The mount point that holds a path, and its optional fields (`shared:1 master:2`), by proc_pid_mountinfo(5).
+
+    Args:
+        path: absolute, without links.
+    """
+    best = ("/", "")
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            fields = line.partition(" - ")[0].split(" ", 6)
+            point = _unescaped(fields[4])
+            # One mounted later at the same place covers the earlier.
+            if len(point) >= len(best[0]) and (path == point or path.startswith(point.rstrip("/") + "/")):
+                best = (point, fields[6].strip() if len(fields) > 6 else "")
+    return best
+
+
 def _unescaped(field: str) -> str:
     """A mountinfo field with its octal escapes (space, tab, newline, backslash) undone."""
     if "\\" not in field:

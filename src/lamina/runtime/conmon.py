@@ -344,15 +344,15 @@ def _judge(said: bytes, launch: Launch) -> int:
     raise oci.start_error(oci.last_words(message) or message.strip(), _program(launch))
 
 
-def _program(launch: Launch) -> str:
-    """What should have run."""
+def _program(launch: Launch) -> str | None:
+    """What should have run, or None."""
     path = launch.exec_spec or os.path.join(launch.directory, "config.json")
     try:
         with open(path, encoding="utf-8") as file:
             spec = json.load(file)
         return str(spec.get("process", spec)["args"][0])
     except (OSError, ValueError, LookupError):
-        return ""
+        return None
 
 
 def _kill(directory: str) -> None:

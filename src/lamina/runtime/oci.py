@@ -405,7 +405,7 @@ _NOT_ALLOWED: Final = r"permission denied|is a directory|exec format error|not e
 _EXEC: Final = r'exec: "|exec user process|exec failed|open executable|executable file|\bexec /|exec `'
 
 
-def start_error(said: str, command: str = "") -> RuntimeCallFailed:
+def start_error(said: str, command: str | None = None) -> RuntimeCallFailed:
     """What a failed create or start means, by the runtime's words.
 
     Docker's rule (run reference, Exit status): 127 when the command is not found, 126 when it cannot be invoked,
@@ -413,18 +413,22 @@ def start_error(said: str, command: str = "") -> RuntimeCallFailed:
 
     Args:
         said: the runtime's message.
-        command: what should have run, which crun does not name.
+        command: what should have run, which crun does not name; None when that is not known.
     """
     said = said.replace("runc run failed:", "runc create failed:")
+    program = command or ""
     missing = re.match(_CRUN_NOT_FOUND, said)
     if missing is not None:
         name = missing[1]
         why = f"stat {name}: no such file or directory" if "/" in name else "executable file not found in $PATH"
         said = f'unable to start container process: exec: "{name}": {why}'
+    elif command == "" and re.match(_CRUN_NOT_ALLOWED, said):
+        # crun takes the name "" for a directory of PATH.
+        said = 'unable to start container process: exec: "": executable file not found in $PATH'
     elif re.match(_CRUN_NOT_ALLOWED, said):
-        said = f'unable to start container process: exec: "{command}": permission denied'
+        said = f'unable to start container process: exec: "{program}": permission denied'
     elif (failed := re.match(_CRUN_EXEC, said)) is not None:
-        said = f"unable to start container process: exec {failed[1] or command}: {failed[2].lower()}"
+        said = f"unable to start container process: exec {failed[1] or program}: {failed[2].lower()}"
     if re.search(_EXEC, said):
         if re.search(_NOT_FOUND, said, re.IGNORECASE):
             return CommandNotFound(said, 127)

@@ -99,6 +99,21 @@ def _check_bind(mount: MountSpec) -> None:
         ) from None
 
 
+def _check_propagation(mount: MountSpec) -> None:
+    """What is mounted inside can be seen outside, or the other way, only where the host's mount takes part."""
+    kind = mount.propagation.removeprefix("r")
+    if kind not in {"shared", "slave"}:
+        return
+    from lamina.linux.mounts import mount_of
+
+    path = os.path.realpath(mount.source)
+    point, peers = mount_of(path)
+    if "shared:" in peers or (kind == "slave" and "master:" in peers):
+        return
+    wanted = "shared" if kind == "shared" else "shared or slave"
+    raise InvalidMount(f"path {mount.source} is mounted on {point} but it is not a {wanted} mount", mount.source)
+
+
 def oci_mounts(record: ContainerRecord, root: str, volumes: Volumes) -> list[OciMount]:
     """The record's mounts for the bundle; new volumes are seeded from the mounted image (S58).
 
@@ -133,6 +148,7 @@ def oci_mounts(record: ContainerRecord, root: str, volumes: Volumes) -> list[Oci
             source = _inside(doc["path"], mount.subpath)
         else:
             _check_bind(mount)
+            _check_propagation(mount)
             source = _inside(mount.source, mount.subpath)
         kind = "rbind" if mount.recursive else "bind"
         result.append(OciMount(mount.target, source, "bind", (kind, access, mount.propagation or "rprivate")))

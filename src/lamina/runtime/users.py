@@ -95,7 +95,8 @@ def resolve(root: str, spec: str, group_add: Iterable[str] = ()) -> User:
     passwd_text, group_text = _databases(root)
     passwd = [entry for line in passwd_text.splitlines() if (entry := _passwd_entry(line))]
     groups = [group for line in group_text.splitlines() if (group := _group_entry(line))]
-    wanted, colon, wanted_group = spec.partition(":")
+    # Further colons and what follows them mean nothing, to docker too.
+    wanted, colon, wanted_group = ":".join(spec.split(":")[:2]).partition(":")
     user = _user(passwd, wanted or "0")
     if colon and wanted_group:
         user = replace(user, gid=_group(groups, wanted_group))

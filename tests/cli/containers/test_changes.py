@@ -130,9 +130,7 @@ def test_cp_complaints(lamina, target, tmp_path):
     )
     assert lamina("cp", "a:/x", "b:/y").stderr == "copying between containers is not supported\n"
     assert lamina("cp", "/x", "/y").stderr == "must specify at least one container source\n"
-    assert lamina("cp", str(tmp_path), f"{target}:/data/seed").stderr == (
-        "Error response from daemon: cannot copy directory\n"
-    )
+    assert lamina("cp", str(tmp_path), f"{target}:/data/seed").stderr == "cannot copy directory\n"
 
 
 def test_cp_never_follows_the_containers_links_out(lamina, tmp_path):  # threat 33
