@@ -57,6 +57,11 @@ def test_a_failing_command_tells_its_code_its_output_and_its_place(workshop: Wor
         ('RUN ["nope", "a"]', 'process "nope a" did not complete successfully: exit code: 127', "not found in $PATH"),
         ('RUN ["/etc/passwd"]', 'process "/etc/passwd" did not complete successfully: exit code: 126', "denied"),
         ("RUN nope", 'process "/bin/sh -c nope" did not complete successfully: exit code: 127', "nope: not found"),
+        (
+            'RUN echo "a\tb\\n" && false',
+            r'process "/bin/sh -c echo \"a\tb\\n\" && false" did not complete successfully: exit code: 1',
+            "a\tb",
+        ),
         ("RUN exit 3", 'process "/bin/sh -c exit 3" did not complete successfully: exit code: 3', ""),
         (
             "RUN sh -c 'kill -9 $$'; exit $?",

@@ -6,9 +6,11 @@ root), and writing to one of two hard links of a lower layer parts them (overlay
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,23 @@ from lamina.testing.builds import FileSpec, Workshop, busybox_tar, listing
 
 pytestmark = [pytest.mark.root, pytest.mark.runtime, pytest.mark.peer]
 
+
+def _tree() -> bytes:
+    """An archive to ADD: owners, modes, a link and a hard link."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, kind, owner, mode in (
+            ("x", b"5", 5, 0o750),
+            ("x/f", b"0", 6, 0o4711),
+            ("x/l", b"2", 7, 0o777),
+            ("x/h", b"1", 6, 0o4711),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.uid, info.gid, info.mode, info.linkname = kind, owner, owner + 1, mode, "x/f"
+            archive.addfile(info)
+    return out.getvalue()
+
+
 FILES: dict[str, FileSpec] = {
     "a": "A",
     "run.sh": (0o755, "#!/bin/sh\n"),
@@ -26,24 +45,14 @@ FILES: dict[str, FileSpec] = {
     "d/sub/g": (0o600, "G"),
     "d/l": ("->", "f"),
     "skip.log": "no",
+    "tree.tar": _tree(),
     ".dockerignore": "*.log\n",
 }
 FIELDS = (
     "Env", "Cmd", "Entrypoint", "WorkingDir", "Labels", "ExposedPorts", "Volumes", "User", "StopSignal", "OnBuild",
+    "Healthcheck", "Shell",
 )  # fmt: skip
 DOCKERFILES = {
-    "metadata": """\
-FROM base
-ENV A=1 B="two words" C=$A
-ENV legacy value with blanks
-LABEL x=y "a b"='c d'
-EXPOSE 80 53/udp
-VOLUME /data
-USER web
-STOPSIGNAL SIGINT
-ENTRYPOINT ["/bin/sh", "-c"]
-CMD ["echo hi"]
-""",
     "shell-forms": "FROM base\nENTRYPOINT exec top -b\nCMD echo $HOME\nLABEL a=1\nLABEL a=2\n",
     "copies": """\
 FROM base
@@ -73,6 +82,32 @@ WORKDIR /srv
 COPY --from=one /v /d/x ./
 COPY --from=one /d /d
 CMD ["cat", "v"]
+""",
+    # Every instruction. VOLUME stands behind RUN, for which buildah makes its directory.
+    "all-eighteen": """\
+ARG from=base
+FROM $from AS one
+COPY a /v
+FROM base
+MAINTAINER me <me@example.org>
+ENV A=1 B="two words" C=$A
+ENV legacy value with blanks
+LABEL x=y "a b"='c d'
+EXPOSE 80 53/udp
+WORKDIR /w
+WORKDIR sub
+COPY a d ./
+COPY --from=one /v /v
+ADD tree.tar /t/
+SHELL ["/bin/sh", "-ec"]
+RUN echo "$A $B" > out && mkdir -p m/n
+VOLUME /data
+STOPSIGNAL SIGINT
+HEALTHCHECK --interval=5s --retries=2 CMD ["true"]
+ONBUILD LABEL later=1
+USER web
+ENTRYPOINT ["/bin/sh", "-c"]
+CMD ["echo hi"]
 """,
     "arguments": 'FROM base\nARG x=1\nENV Y=${x:-2}${z:+no}\nARG z=3\nRUN echo "$x $Y $z" > /out\nCMD exit\n',
 }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+from lamina.build.dockerfile.gofmt import quote
 from lamina.build.graph.definitions import Exec
 from lamina.build.ops.results import Result, Tree, Trees
 from lamina.build.solver.cachekey import make_key
@@ -29,7 +30,7 @@ class CommandFailed(Invalid):
     """
 
     def __init__(self, argv: Sequence[str], exit_code: int) -> None:
-        super().__init__(f'process "{" ".join(argv)}" did not complete successfully: exit code: {exit_code}')
+        super().__init__(f"{_unsuccessful(argv)}: exit code: {exit_code}")
         self.argv, self.exit_code = tuple(argv), exit_code
 
 
@@ -41,8 +42,7 @@ class CommandRefused(Invalid):
     """
 
     def __init__(self, argv: Sequence[str], cause: LaminaError) -> None:
-        text = f'process "{" ".join(argv)}" did not complete successfully: {cause.message}'
-        super().__init__(text, hint=cause.hint)
+        super().__init__(f"{_unsuccessful(argv)}: {cause.message}", hint=cause.hint)
         self.cause = cause
 
 
@@ -113,6 +113,11 @@ class RunOp:
             if code != 0:
                 raise CommandFailed(run.argv, code)
             return Tree(draft.commit())
+
+
+def _unsuccessful(argv: Sequence[str]) -> str:
+    """BuildKit's words; the command is quoted as Go does (`%q`)."""
+    return f"process {quote(' '.join(argv))} did not complete successfully"
 
 
 def _host(entry: str) -> tuple[str, str]:
