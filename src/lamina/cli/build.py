@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 def _host(text: str) -> str:
     from lamina.cli import container_flags  # only when the flag is given
 
-    container_flags._host(text)
+    container_flags.host_entry(text)
     return text
 
 
 def _ulimit(text: str) -> str:
     from lamina.cli import container_flags
 
-    container_flags._ulimit(text)
+    container_flags.ulimit_entry(text)
     return text
 
 

@@ -19,7 +19,12 @@ def _stream(text: str) -> str:
     return text.lower()
 
 
-def _host(text: str) -> tuple[str, str]:
+def host_entry(text: str) -> tuple[str, str]:
+    """`--add-host` of containers and builds: `name:address` or `name=address` to a pair.
+
+    Raises:
+        ValueError: no name, or neither an address nor `host-gateway`.
+    """
     # `name=address` is the newer form; an IPv6 address may stand in brackets.
     separator = "=" if "=" in text else ":"
     name, found, address = text.partition(separator)
@@ -60,7 +65,12 @@ def _sysctl(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _ulimit(text: str) -> object:
+def ulimit_entry(text: str) -> object:
+    """`--ulimit` of containers and builds: `name=soft[:hard]`.
+
+    Raises:
+        ValueError: malformed, or no such limit.
+    """
     from lamina.errors import Invalid
     from lamina.runtime.config import parse_ulimit
 
@@ -102,7 +112,7 @@ class ContainerFlags(Options):
     """What may be asked of a new container."""
 
     add_host: tuple[tuple[str, str], ...] = flag(
-        "add-host", kind=LIST.checked(_host), help="Add a custom host-to-IP mapping (host:ip)"
+        "add-host", kind=LIST.checked(host_entry), help="Add a custom host-to-IP mapping (host:ip)"
     )
     annotation: tuple[tuple[str, str], ...] = flag(
         "annotation", kind=MAP, help="Add an annotation to the container (passed through to the OCI runtime)"
@@ -201,7 +211,7 @@ class ContainerFlags(Options):
     tmpfs: tuple[str, ...] = flag("tmpfs", kind=LIST, help="Mount a tmpfs directory")
     tty: bool = flag("tty", "t", kind=BOOL, help="Allocate a pseudo-TTY")
     ulimit: tuple[object, ...] = flag(
-        "ulimit", kind=LIST.checked(_ulimit).named("ulimit", empty_text="[]"), help="Ulimit options"
+        "ulimit", kind=LIST.checked(ulimit_entry).named("ulimit", empty_text="[]"), help="Ulimit options"
     )
     user: str = flag("user", "u", help="Username or UID (format: <name|uid>[:<group|gid>])")
     userns: str = flag("userns", help="User namespace to use")
