@@ -221,6 +221,47 @@ def test_a_broken_upload_goes_on_where_the_registry_stands(world: World, decile:
     assert resumed == ([f"{kept}-{SIZE - 1}"] if kept else [])
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+def test_one_byte_looks_like_none_and_the_upload_is_begun_anew(world: World, kept: int) -> None:
+    # `Range: 0-0` is what registries say of an empty session as well as of one byte: there is no place to go on at
+    layer = big(world)
+    raw = layer.open().read()
+    del world.registry.blobs[str(layer.descriptor.digest)]
+
+    def change(request: Seen) -> Reply | None:
+        if request.method != "PUT" or "uploads" not in request.path:
+            return None
+        world.registry.uploads[request.path.rpartition("/")[2]] = request.body[:kept]
+        return Reply(502)
+
+    server = world.serve(HOST, "11.0.0.1", bend(world, once(1, change)))
+    open_sink(world.client(), NAME).put_blob(layer.descriptor, layer.open, lambda _event: None)
+    assert world.registry.blobs[str(layer.descriptor.digest)] == raw
+    begun = [seen.path.rpartition("/")[2] for seen in server.seen if seen.method == "PUT"]
+    assert len(begun) == len(set(begun)) == 2
+    assert not [seen for seen in server.seen if seen.method == "PATCH"]
+
+
+@pytest.mark.parametrize("at", [1, 400_000])
+def test_a_registry_that_wants_another_place_than_it_named_gets_a_new_upload(world: World, at: int) -> None:
+    # 416 to a chunk, as lamina's and docker's registries answer when it does not begin where the session ends
+    layer = big(world)
+    raw = layer.open().read()
+    del world.registry.blobs[str(layer.descriptor.digest)]
+
+    def change(request: Seen) -> Reply | None:
+        if "uploads" in request.path and request.method == "PUT" and len(request.body) == SIZE:
+            return once_more(request)
+        if request.method == "GET" and "uploads" in request.path:
+            return Reply(204, b"", [("Range", f"0-{at}")])
+        return Reply(416) if request.method == "PATCH" else None
+
+    once_more = once(1, lambda _request: Reply(502))
+    world.serve(HOST, "11.0.0.1", bend(world, change))
+    open_sink(world.client(), NAME).put_blob(layer.descriptor, layer.open, lambda _event: None)
+    assert world.registry.blobs[str(layer.descriptor.digest)] == raw
+
+
 def test_an_upload_session_that_is_gone_is_begun_anew(world: World) -> None:
     layer = big(world)
     del world.registry.blobs[str(layer.descriptor.digest)]

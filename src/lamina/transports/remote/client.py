@@ -19,6 +19,7 @@ from lamina.transports.remote.origin import Origin, Url, api_origin
 from lamina.transports.remote.policy import Refused, check_redirect
 from lamina.transports.remote.protocol import Call, ping
 from lamina.transports.remote.retry import RETRY_STATUS, Retrying
+from lamina.transports.remote.secrets import Secrets
 from lamina.transports.remote.settings import ClientSettings
 from lamina.transports.remote.wire import Request, Response, Wire
 from lamina.values import replace
@@ -28,7 +29,11 @@ _PROBE_TIMEOUT: Final = 5.0
 
 
 class Session:
-    """A conversation with one registry. Safe to use from several threads."""
+    """A conversation with one registry. Safe to use from several threads.
+
+    Attributes:
+        secrets: what it was told and must not be shown; no error of `fetch` and `call` has any of it.
+    """
 
     def __init__(self, host: str, settings: ClientSettings) -> None:
         self.host, self.settings = host, settings
@@ -39,6 +44,7 @@ class Session:
         self._origin: Origin | None = None if self._insecure else secure
         self._lock = threading.Lock()
         self._guards: dict[Origin, Authenticator] = {}
+        self.secrets = Secrets()
 
     @property
     def origin(self) -> Origin:
@@ -79,6 +85,10 @@ class Session:
             LaminaError: the error that `failures.error_of` makes of the answer.
             Refused: the registry pointed somewhere it must not.
         """
+        with self.secrets.kept():
+            return self._fetch(call, url)
+
+    def _fetch(self, call: Call, url: Url) -> Response:
         retrying = Retrying(self.settings.patience, self.settings.jitter, self.settings.clock)
         while True:
             try:
@@ -107,7 +117,8 @@ class Session:
         request = response.request
         body = response.head_of_body(self.settings.limits.error) if request.method != "HEAD" else b""
         response.close()
-        failure = error_of(answer_of(response.status, challenges, body, request.method, request.url.redacted()))
+        body, place = self.secrets.struck_bytes(body), self.secrets.struck(request.url.redacted())
+        failure = error_of(answer_of(response.status, challenges, body, request.method, place))
         if isinstance(failure, Unauthorized | Denied) and (trouble := self._guard(request.url.origin).trouble):
             failure.hint = trouble
         return failure
@@ -119,6 +130,7 @@ class Session:
             guard = self._guard(url.origin)
             header = self._known_authorization(guard, call)
             headers = dict(call.headers) | ({"Authorization": header} if header else {})
+            self.secrets.sent(header or "")
             response = self._wire.send(Request(call.method, url, headers, call.body))
             if response.status == 401 and url.origin not in asked:
                 asked.add(url.origin)
@@ -182,13 +194,15 @@ class Session:
 
     def _ask(self, request: TokenRequest) -> TokenReply:
         url, headers = request.url, request.headers
+        self.secrets.sent(headers.get("Authorization", ""), request.body)
         for _hop in range(self.settings.limits.redirects + 1):
             response = self._wire.send(Request(request.method, url, headers, request.body or None))
             location = response.header("Location")
             if response.status not in _REDIRECTS or not location:
                 retry_after = response.header("Retry-After")
                 if response.status != 200:
-                    return TokenReply(response.status, response.head_of_body(self.settings.limits.error), retry_after)
+                    body = self.secrets.struck_bytes(response.head_of_body(self.settings.limits.error))
+                    return TokenReply(response.status, body, retry_after)
                 return TokenReply(200, response.read_all(self.settings.limits.token, f"token from {url.redacted()}"))
             response.head_of_body(self.settings.limits.error)
             target = Url.parse(location, url)

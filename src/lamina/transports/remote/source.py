@@ -36,8 +36,9 @@ class RemoteSource:
             LimitExceeded: the manifest exceeds 4 MiB.
             InvalidDocument, UnsupportedManifest: no image that lamina reads.
         """
-        raw, media_type, _ = self.manifest(reference)
-        return open_document(raw, media_type, self)
+        with self.session.secrets.kept():  # the media type that is said to be unknown is the registry's word
+            raw, media_type, _ = self.manifest(reference)
+            return open_document(raw, media_type, self)
 
     def manifest(self, reference: Reference) -> tuple[bytes, str, Digest]:
         """Bytes, media type and digest of a manifest, verified; errors as for `image`."""
@@ -48,7 +49,8 @@ class RemoteSource:
             raise for_pull(error, reference.tagged().familiar, self.repository.familiar) from None
         media_type = response.header("Content-Type").partition(";")[0].strip()
         raw = response.read_all(self.session.settings.limits.manifest, f"manifest {reference.familiar}")
-        announced = digest_header(response.header(CONTENT_DIGEST))
+        with self.session.secrets.kept():
+            announced = digest_header(response.header(CONTENT_DIGEST))
         return raw, media_type, check_manifest(raw, identifier, announced)
 
     def resolve(self, reference: Reference) -> Descriptor:
@@ -63,7 +65,8 @@ class RemoteSource:
         except LaminaError as error:
             raise for_pull(error, reference.tagged().familiar, self.repository.familiar) from None
         response.close()
-        digest, size = digest_header(response.header(CONTENT_DIGEST)), response.length
+        with self.session.secrets.kept():
+            digest, size = digest_header(response.header(CONTENT_DIGEST)), response.length
         media_type = response.header("Content-Type").partition(";")[0].strip()
         known = mediatype.is_manifest(media_type) or mediatype.is_index(media_type)
         if digest is None or size is None or not known or (reference.digest and digest != reference.digest):

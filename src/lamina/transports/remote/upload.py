@@ -53,8 +53,9 @@ class Upload:
         response.close()
         if not text:
             raise BadAnswer(f"{base.redacted()}: the registry gave no upload location")
-        target = Url.parse(text, base)
-        check_upload_location(self._session.origin, target, self._session.settings.trust)
+        with self._session.secrets.kept():
+            target = Url.parse(text, base)
+            check_upload_location(self._session.origin, target, self._session.settings.trust)
         return target
 
     def send(
@@ -165,7 +166,8 @@ class Upload:
 
     def _finish(self, response: Response, digest: Digest) -> None:
         response.head_of_body(self._session.settings.limits.error)
-        stored = digest_header(response.header(CONTENT_DIGEST))
+        with self._session.secrets.kept():
+            stored = digest_header(response.header(CONTENT_DIGEST))
         if stored is not None and stored.algorithm == digest.algorithm and stored != digest:
             raise BadAnswer(f"the registry stored {stored} when it was sent {digest}")
 
