@@ -73,6 +73,16 @@ def test_no_push_after_a_build_that_failed(lamina: CommandLine, tmp_path: Path):
         assert "pushing" not in done.err
 
 
+def test_warnings_fail_a_build_that_is_told_so(lamina: CommandLine):  # D40, D48
+    (lamina.folder / "ctx/Dockerfile").write_text("FROM scratch\nMAINTAINER me\nCOPY a /\n")
+    assert lamina("build", "-q", "ctx").status == 0
+    done = lamina("build", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=error=true", "ctx")
+    assert done.status == 1
+    assert "ERROR: failed to solve: lint violation found for rules: MaintainerDeprecated\n" in done.err
+    done = lamina("build", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=all", "ctx")
+    assert (done.status, "MaintainerDeprecated" in done.err) == (0, False)
+
+
 @pytest.mark.parametrize("name", sorted(LATER))
 def test_what_is_not_there_yet_is_said_in_one_line(lamina: CommandLine, name: str):
     value = [] if name == "check" else ["type=local,dest=out"]

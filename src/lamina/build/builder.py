@@ -147,7 +147,7 @@ class Builder:
                 if not request.dockerfile:
                     raise DockerfileError("the Dockerfile cannot be empty")
                 dockerfile = parse(request.dockerfile, request.dockerfile_name)
-                linter = linter_for(dockerfile)
+                linter = linter_for(dockerfile, request.build_args.get("BUILDKIT_DOCKERFILE_CHECK", ""))
                 check_file(dockerfile, linter)
                 graph = _bind(dockerfile, request, linter)
             plan = make_plan(graph, self._resolve, defaults=request.defaults, linter=linter, ignore=request.ignore)

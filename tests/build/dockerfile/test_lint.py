@@ -237,6 +237,22 @@ def test_warnings_as_errors() -> None:  # D03
     lint("FROM x AS Build").check()
 
 
+def test_the_build_argument_takes_the_place_of_the_directive() -> None:  # D40
+    dockerfile = parse("# check=skip=all\nFROM x AS Build\nMAINTAINER a")
+    for given, expected in (
+        ("", []),
+        ("error=true", ["StageNameCasing", "MaintainerDeprecated"]),
+        ("skip=StageNameCasing", ["MaintainerDeprecated"]),
+    ):
+        linter = linter_for(dockerfile, given)
+        check_file(dockerfile, linter)
+        assert [warning.rule.name for warning in linter.warnings] == expected
+    with pytest.raises(
+        DockerfileError, match=r'^failed to parse build-arg:BUILDKIT_DOCKERFILE_CHECK: invalid check option "nope"$'
+    ):
+        linter_for(dockerfile, "nope=1")
+
+
 @pytest.mark.parametrize("options", ["sikp=a", "skip", "error=maybe", "a;b"])
 def test_bad_options(options: str) -> None:  # D03
     with pytest.raises(DockerfileError, match="check option") as caught:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from lamina.build.dockerfile import lint
-from lamina.build.dockerfile.errors import located
+from lamina.build.dockerfile.errors import DockerfileError, located
 from lamina.build.dockerfile.gofmt import quote
 from lamina.build.dockerfile.ignore import IgnoreMatcher
 from lamina.build.dockerfile.instructions import Arg, From, Instruction, Maintainer
@@ -22,12 +22,21 @@ _SECRET = re.compile(
 _NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE | re.ASCII)
 
 
-def linter_for(dockerfile: Dockerfile) -> Linter:
+def linter_for(dockerfile: Dockerfile, given: str = "") -> Linter:
     """A linter with the options of the file's `# check=` directive.
 
+    Args:
+        dockerfile: the file.
+        given: the build argument BUILDKIT_DOCKERFILE_CHECK, which takes the directive's place (D40).
+
     Raises:
-        DockerfileError: the directive is malformed.
+        DockerfileError: the directive or the argument is malformed.
     """
+    if given:
+        try:
+            return Linter(LintOptions.parse(given))
+        except DockerfileError as error:
+            raise DockerfileError(f"failed to parse build-arg:BUILDKIT_DOCKERFILE_CHECK: {error.message}") from None
     directive = dockerfile.directives.get("check")
     if directive is None:
         return Linter()
