@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.flags import Options, flag
-from lamina.cli.values import BOOL, BYTES, CPUS, DURATION, ENV, INT, LIST, MAP, SWAP
+from lamina.cli.values import BOOL, BYTES, CPUS, DURATION, ENV, INT, LIST, MAP, SWAP, UINT, Kind
 from lamina.values import dataclass
 
 
@@ -98,6 +98,39 @@ def _mount(text: str) -> str:
     return text
 
 
+def _device_rule(text: str) -> str:
+    import re
+
+    if not re.fullmatch(r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}", text):
+        raise ValueError(f"invalid device cgroup format '{text}'")
+    return text
+
+
+def _bps(text: str) -> tuple[str, int]:
+    form = (
+        "<device-path>:<number>[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb"
+    )
+    return _rate(text, BYTES, form)
+
+
+def _iops(text: str) -> tuple[str, int]:
+    return _rate(text, UINT, "<device-path>:<number>. Number must be a positive integer")
+
+
+def _rate(text: str, kind: Kind, form: str) -> tuple[str, int]:
+    path, colon, number = text.partition(":")
+    if not colon or not path or ":" in number:
+        raise ValueError(f"bad format: {text}")
+    if not path.startswith("/dev/"):
+        raise ValueError(f"bad format for device path: {text}")
+    try:
+        return path, int(kind.parse(number))
+    except ValueError:
+        raise ValueError(f"invalid rate for device: {text}. The correct format is {form}") from None
+
+
+_BPS = LIST.checked(_bps).named("list", empty_text="[]")
+_IOPS = LIST.checked(_iops).named("list", empty_text="[]")
 _CGROUPNS = (
     "Cgroup namespace to use (host|private)\n"
     "'host':    Run the container in the Docker host's cgroup namespace\n"
@@ -122,11 +155,28 @@ class ContainerFlags(Options):
     cap_drop: tuple[str, ...] = flag("cap-drop", kind=LIST, help="Drop Linux capabilities")
     cgroupns: str = flag("cgroupns", help=_CGROUPNS)
     cidfile: str = flag("cidfile", help="Write the container ID to the file")
+    cpu_period: int = flag("cpu-period", kind=INT, help="Limit CPU CFS (Completely Fair Scheduler) period")
+    cpu_quota: int = flag("cpu-quota", kind=INT, help="Limit CPU CFS (Completely Fair Scheduler) quota")
     cpu_shares: int = flag("cpu-shares", "c", kind=INT, help="CPU shares (relative weight)")
     cpus: int = flag("cpus", kind=CPUS, help="Number of CPUs")
     cpuset_cpus: str = flag("cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)")
     cpuset_mems: str = flag("cpuset-mems", help="MEMs in which to allow execution (0-3, 0,1)")
     device: tuple[str, ...] = flag("device", kind=LIST, help="Add a host device to the container")
+    device_cgroup_rule: tuple[str, ...] = flag(
+        "device-cgroup-rule", kind=LIST.checked(_device_rule), help="Add a rule to the cgroup allowed devices list"
+    )
+    device_read_bps: tuple[tuple[str, int], ...] = flag(
+        "device-read-bps", kind=_BPS, help="Limit read rate (bytes per second) from a device"
+    )
+    device_read_iops: tuple[tuple[str, int], ...] = flag(
+        "device-read-iops", kind=_IOPS, help="Limit read rate (IO per second) from a device"
+    )
+    device_write_bps: tuple[tuple[str, int], ...] = flag(
+        "device-write-bps", kind=_BPS, help="Limit write rate (bytes per second) to a device"
+    )
+    device_write_iops: tuple[tuple[str, int], ...] = flag(
+        "device-write-iops", kind=_IOPS, help="Limit write rate (IO per second) to a device"
+    )
     disable_content_trust: bool = flag("disable-content-trust", kind=BOOL, default=True, help="Skip image verification")
     dns: tuple[str, ...] = flag("dns", kind=LIST.checked(_dns), help="Set custom DNS servers")
     dns_option: tuple[str, ...] = flag("dns-option", kind=LIST, help="Set DNS options", also=("dns-opt",))
@@ -176,6 +226,9 @@ class ContainerFlags(Options):
         kind=SWAP,
         help="Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
     )
+    memory_swappiness: int = flag(
+        "memory-swappiness", kind=INT, default=-1, help="Tune container memory swappiness (0 to 100)"
+    )
     mount: tuple[str, ...] = flag(
         "mount", kind=LIST.checked(_mount).named("mount"), help="Attach a filesystem mount to the container"
     )
@@ -187,6 +240,7 @@ class ContainerFlags(Options):
         "network-alias", kind=LIST, help="Add network-scoped alias for the container", also=("net-alias",)
     )
     no_healthcheck: bool = flag("no-healthcheck", kind=BOOL, help="Disable any container-specified HEALTHCHECK")
+    oom_kill_disable: bool = flag("oom-kill-disable", kind=BOOL, help="Disable OOM Killer")
     oom_score_adj: int = flag("oom-score-adj", kind=INT, help="Tune host's OOM preferences (-1000 to 1000)")
     pid: str = flag("pid", help="PID namespace to use")
     pids_limit: int = flag("pids-limit", kind=INT, help="Tune container pids limit (set -1 for unlimited)")
@@ -207,6 +261,7 @@ class ContainerFlags(Options):
     shm_size: int = flag("shm-size", kind=BYTES, help="Size of /dev/shm")
     stop_signal: str = flag("stop-signal", help="Signal to stop the container")
     stop_timeout: int = flag("stop-timeout", kind=INT, help="Timeout (in seconds) to stop a container")
+    storage_opt: tuple[str, ...] = flag("storage-opt", kind=LIST, help="Storage driver options for the container")
     sysctl: tuple[tuple[str, str], ...] = flag("sysctl", kind=MAP.checked(_sysctl), help="Sysctl options")
     tmpfs: tuple[str, ...] = flag("tmpfs", kind=LIST, help="Mount a tmpfs directory")
     tty: bool = flag("tty", "t", kind=BOOL, help="Allocate a pseudo-TTY")

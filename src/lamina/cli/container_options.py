@@ -76,6 +76,14 @@ def container_options(ctx: Context, flags: ContainerFlags) -> ContainerOptions:
     for name in ("annotation", "sysctl"):
         if pairs := getattr(flags, name):
             given[f"{name}s"] = dict(pairs)
+    if flags.memory_swappiness != -1:
+        if not 0 <= flags.memory_swappiness <= 100:
+            raise CliError(f"invalid value: {flags.memory_swappiness}. Valid memory swappiness range is 0-100")
+        given["memory_swappiness"] = flags.memory_swappiness
+    if any("=" not in option for option in flags.storage_opt):
+        raise CliError("invalid storage option")
+    if rates := [(name, *rate) for name, field in _RATES.items() for rate in getattr(flags, field)]:
+        given["device_rates"] = tuple(rates)
     if flags.mac_address:
         given["mac_address"] = _mac_address(flags.mac_address)
     if flags.ip:
@@ -106,8 +114,16 @@ def restart_policy(text: str) -> RestartPolicy:
     return RestartPolicy.parse(text)
 
 
+_RATES = {
+    "ReadBps": "device_read_bps",
+    "WriteBps": "device_write_bps",
+    "ReadIOPS": "device_read_iops",
+    "WriteIOPS": "device_write_iops",
+}
 #: Flags whose zero means something, and their option where it is called otherwise.
 _NUMBERS = {
+    "cpu-period": "",
+    "cpu-quota": "",
     "cpu-shares": "",
     "cpus": "nano_cpus",
     "memory": "",
@@ -126,6 +142,7 @@ _SAME = {
     "cpuset_cpus": "",
     "cpuset_mems": "",
     "device": "devices",
+    "device_cgroup_rule": "device_rules",
     "dns": "",
     "dns_option": "dns_options",
     "dns_search": "",
@@ -135,10 +152,12 @@ _SAME = {
     "ipc": "",
     "log_driver": "",
     "network_alias": "network_aliases",
+    "oom_kill_disable": "",
     "pid": "",
     "platform": "",
     "runtime": "",
     "stop_signal": "",
+    "storage_opt": "storage",
     "ulimit": "ulimits",
     "user": "",
     "userns": "",

@@ -221,6 +221,11 @@ def _warnings(flags: ContainerFlags) -> list[str]:
     found = []
     if flags.network == ("host",) and (flags.publish or flags.publish_all):
         found.append("Published ports are discarded when using host network mode")
+    if flags.oom_kill_disable and not flags.memory:
+        found.append(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system"
+            " running out of resources."
+        )
     return found
 
 

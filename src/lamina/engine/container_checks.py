@@ -57,6 +57,11 @@ def _check_values(options: ContainerOptions) -> None:
         if driver in _LOG_OPTIONS and name not in _LOG_OPTIONS[driver]:
             raise Invalid(f"unknown log opt '{name}' for {driver} log driver")
     _check_cpuset(options.cpuset_cpus)
+    for option in options.storage:
+        name = option.partition("=")[0]
+        if name.lower() != "size":
+            raise Invalid(f"Unknown option {name}")
+        raise Invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
     health = options.health
     for name, duration in (
         ("interval", health.interval), ("timeout", health.timeout), ("start period", health.start_period),
@@ -113,6 +118,14 @@ def check_limits(options: ContainerOptions) -> None:
     cpus = options.nano_cpus or 0
     if cpus and not _LEAST_CPU <= cpus <= count * 10**9:
         raise Invalid(f"range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available")
+    if cpus and options.cpu_period:
+        raise Invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set")
+    if cpus and options.cpu_quota:
+        raise Invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
+    if options.cpu_period and not 1000 <= options.cpu_period <= 1_000_000:
+        raise Invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
+    if 0 < (options.cpu_quota or 0) < 1000:
+        raise Invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)")
 
 
 def _check_shared_network(options: ContainerOptions) -> None:

@@ -157,23 +157,23 @@ def _host_config(options: ContainerOptions) -> dict[str, Any]:
         "CgroupParent": "",
         "BlkioWeight": 0,
         "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
+        "BlkioDeviceReadBps": _rates(options, "ReadBps"),
+        "BlkioDeviceWriteBps": _rates(options, "WriteBps"),
+        "BlkioDeviceReadIOps": _rates(options, "ReadIOPS"),
+        "BlkioDeviceWriteIOps": _rates(options, "WriteIOPS"),
+        "CpuPeriod": options.cpu_period or 0,
+        "CpuQuota": options.cpu_quota or 0,
         "CpuRealtimePeriod": 0,
         "CpuRealtimeRuntime": 0,
         "CpusetCpus": options.cpuset_cpus,
         "CpusetMems": options.cpuset_mems,
         "Devices": [_device(text) for text in options.devices],
-        "DeviceCgroupRules": None,
+        "DeviceCgroupRules": list(options.device_rules) or None,
         "DeviceRequests": None,
         "MemoryReservation": options.memory_reservation or 0,
         "MemorySwap": options.memory_swap or 0,
-        "MemorySwappiness": None,
-        "OomKillDisable": None,
+        "MemorySwappiness": options.memory_swappiness,
+        "OomKillDisable": options.oom_kill_disable or None,
         "PidsLimit": options.pids_limit,
         "Ulimits": [{"Name": one.name, "Hard": one.hard, "Soft": one.soft} for one in options.ulimits],
         "CpuCount": 0,
@@ -192,6 +192,10 @@ _MASKED = [
     "/sys/devices/virtual/powercap",
 ]  # fmt: skip
 _READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+
+def _rates(options: ContainerOptions, kind: str) -> list[dict[str, Any]]:
+    return [{"Path": path, "Rate": rate} for name, path, rate in options.device_rates if name == kind]
 
 
 def _device(text: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from lamina.errors import Invalid
 from lamina.runtime import capabilities, seccomp
 from lamina.runtime.host import HostDevice, HostFacts
+from lamina.runtime.resources import Resources, device_rule, limits
 from lamina.runtime.users import User
 from lamina.values import dataclass, field
 
@@ -108,33 +109,6 @@ class Device:
     host: HostDevice
     path: str
     access: str = "rwm"
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """Limits of one container; None leaves the kernel's default.
-
-    Attributes:
-        memory: bytes.
-        memory_reservation: bytes, the soft limit.
-        memory_swap: memory plus swap in bytes, -1 = unlimited swap.
-        nano_cpus: billionths of a CPU (`--cpus 1.5` = 1_500_000_000).
-        cpu_shares: relative weight, 1024 = normal.
-        cpuset_cpus: `0-2,4`.
-        cpuset_mems: NUMA nodes.
-        pids: processes and threads at most, -1 = unlimited.
-        oom_score_adj: -1000 to 1000.
-    """
-
-    memory: int | None = None
-    memory_reservation: int | None = None
-    memory_swap: int | None = None
-    nano_cpus: int | None = None
-    cpu_shares: int | None = None
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
-    pids: int | None = None
-    oom_score_adj: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,34 +435,12 @@ def _resources(container: ContainerSpec, host: HostFacts, warn: Callable[[str], 
             devices.append(_device_rule(kind, major, minor, access))
         for device in container.devices:
             devices.append(_device_rule(device.host.kind, device.host.major, device.host.minor, device.access))
-    result: dict[str, Any] = {"devices": devices}
-    memory = {
-        "limit": asked.memory,
-        "reservation": asked.memory_reservation,
-        # Docker: swap defaults to as much again as memory.
-        "swap": asked.memory_swap if asked.memory_swap is not None else asked.memory * 2 if asked.memory else None,
-    }
-    memory = {key: value for key, value in memory.items() if value is not None}
-    if memory:
-        result["memory"] = memory
-    cpu: dict[str, Any] = {}
-    if asked.nano_cpus:
-        cpu["period"] = 100_000
-        cpu["quota"] = asked.nano_cpus * 100_000 // 1_000_000_000
-    if asked.cpu_shares:
-        cpu["shares"] = asked.cpu_shares
-    if asked.cpuset_cpus:
-        cpu["cpus"] = asked.cpuset_cpus
-    if asked.cpuset_mems:
-        cpu["mems"] = asked.cpuset_mems
-    if cpu:
-        result["cpu"] = cpu
-    if asked.pids is not None:
-        result["pids"] = {"limit": asked.pids}
-    if host.rootless and (memory or cpu or asked.pids is not None) and host.cgroups != "v2":
+        devices += [device_rule(text) for text in asked.device_rules]
+    found = limits(asked, cgroups=host.cgroups, warn=warn)
+    if host.rootless and found and host.cgroups != "v2":
         warn("resource limits need cgroup v2 when running without root; they are ignored")
         return {"devices": devices}
-    return result
+    return {"devices": devices, **found}
 
 
 def _device_rule(kind: str, major: int | None, minor: int | None, access: str) -> dict[str, Any]:

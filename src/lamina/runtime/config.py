@@ -16,12 +16,12 @@ from lamina.runtime.bundle import (
     Device,
     NamespaceName,
     OciMount,
-    Resources,
     Rlimit,
 )
 from lamina.runtime.host import RLIMITS
 from lamina.runtime.mount_spec import MountSpec
 from lamina.runtime.network.ports import PortMapping
+from lamina.runtime.resources import Resources, Throttle
 from lamina.runtime.users import User
 from lamina.spec.config import Healthcheck, RunConfig
 from lamina.values import dataclass, field, fields, replace
@@ -145,6 +145,9 @@ class ContainerOptions:
         memory, memory_reservation, memory_swap, shm_size: bytes.
         nano_cpus: billionths of a CPU.
         cpu_shares, cpuset_cpus, cpuset_mems, pids_limit, oom_score_adj: resources.
+        cpu_period, cpu_quota, memory_swappiness, oom_kill_disable, device_rules: as in `Resources`.
+        device_rates: `(name, host path, rate)`, names as those of `Throttle`.
+        storage: `--storage-opt`, which no driver here knows.
         stop_signal: over the image's; "" = SIGTERM.
         stop_timeout: seconds before SIGKILL; None = 10.
         runtime: OCI runtime by name or path; "" = chosen.
@@ -202,11 +205,18 @@ class ContainerOptions:
     memory_swap: int | None = None
     shm_size: int | None = None
     nano_cpus: int | None = None
+    cpu_period: int | None = None
+    cpu_quota: int | None = None
     cpu_shares: int | None = None
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     pids_limit: int | None = None
     oom_score_adj: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool = False
+    device_rules: tuple[str, ...] = ()
+    device_rates: tuple[tuple[str, str, int], ...] = ()
+    storage: tuple[str, ...] = ()
     stop_signal: str = ""
     stop_timeout: int | None = None
     runtime: str = ""
@@ -255,8 +265,8 @@ class ContainerOptions:
                     value = RestartPolicy(*value)
                 case "health":
                     value = _health(value)
-                case "extra_hosts":
-                    value = tuple((host, address) for host, address in value)
+                case "extra_hosts" | "device_rates":
+                    value = tuple(tuple(each) for each in value)
                 case _:
                     value = tuple(value) if isinstance(value, list) else value
             values[name] = value
@@ -379,6 +389,7 @@ def container_spec(
     namespaces: Mapping[NamespaceName, str],
     mounts: Sequence[OciMount] = (),
     devices: Sequence[Device] = (),
+    throttles: Sequence[Throttle] = (),
     init_path: str = "",
 ) -> ContainerSpec:
     """The container's bundle as a value, from what the image says and what the user asks.
@@ -394,6 +405,7 @@ def container_spec(
         namespaces: resolved modes of pid, ipc and uts.
         mounts: volumes, binds and etc files, resolved.
         devices: resolved.
+        throttles: resolved.
         init_path: of an init on the host, used with `--init`.
 
     Raises:
@@ -422,12 +434,18 @@ def container_spec(
             memory_reservation=options.memory_reservation,
             memory_swap=options.memory_swap,
             nano_cpus=options.nano_cpus,
+            cpu_period=options.cpu_period,
+            cpu_quota=options.cpu_quota,
             cpu_shares=options.cpu_shares,
             cpuset_cpus=options.cpuset_cpus,
             cpuset_mems=options.cpuset_mems,
             # As Docker reads it: nothing is no limit.
             pids=options.pids_limit if (options.pids_limit or 0) > 0 else None,
             oom_score_adj=options.oom_score_adj,
+            memory_swappiness=options.memory_swappiness,
+            oom_kill_disable=options.oom_kill_disable,
+            throttles=tuple(throttles),
+            device_rules=options.device_rules,
         ),
         devices=tuple(devices),
         sysctls=options.sysctls,

@@ -26,12 +26,12 @@ from lamina.runtime.bundle import (
     DEFAULT_SHM,
     ContainerSpec,
     OciMount,
-    Resources,
     Rlimit,
     mount_targets,
     oci_spec,
 )
 from lamina.runtime.host import HostFacts
+from lamina.runtime.resources import Resources
 from lamina.values import dataclass, field
 
 Stream = Literal["stdout", "stderr"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from lamina.errors import Invalid, Unsupported
 from lamina.runtime import config, etcfiles, oci, rootfs, users
@@ -13,6 +13,7 @@ from lamina.runtime import host as host_module
 from lamina.runtime.bundle import ContainerSpec, Device, NamespaceName, OciMount
 from lamina.runtime.config import ContainerOptions
 from lamina.runtime.mount_spec import InvalidMount, MountSpec, parse_volume
+from lamina.runtime.resources import Throttle, ThrottleName
 from lamina.runtime.state import ContainerRecord, WrongState
 from lamina.runtime.volumes import Volumes
 from lamina.spec.config import RunConfig
@@ -278,6 +279,14 @@ def resolve_devices(requests: Sequence[str]) -> list[Device]:
     return result
 
 
+def _throttle(name: str, path: str, rate: int) -> Throttle:
+    try:
+        number = os.stat(path).st_rdev
+    except OSError as error:
+        raise Invalid(f"stat {path}: {(error.strerror or str(error)).lower()}") from None
+    return Throttle(cast(ThrottleName, name), os.major(number), os.minor(number), rate)
+
+
 def namespaces_of(options: ContainerOptions, pid_of: Callable[[str], int]) -> dict[NamespaceName, str]:
     """Modes of pid, ipc and uts, with other containers' namespaces as paths."""
     result: dict[NamespaceName, str] = {}
@@ -319,6 +328,7 @@ def container_spec(
         namespaces=namespaces_of(options, pid_of),
         mounts=mounts,
         devices=resolve_devices(options.devices),
+        throttles=[_throttle(name, path, rate) for name, path, rate in options.device_rates],
         init_path=init_path() if options.init else "",
     )
     if options.network == "host" and not options.hostname:

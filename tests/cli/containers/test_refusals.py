@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -96,3 +97,78 @@ def test_the_words_of_cp(lamina, tmp_path: Path):  # C17
     ]:
         done = lamina("cp", *map(str, words))
         assert (words, done.returncode, done.stderr) == (words, 1, f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--cpu-period", "5"), "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"),
+        (("--cpu-quota", "5"), "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
+        (("--cpus", "1", "--cpu-period", "50000"), "Conflicting options: Nano CPUs and CPU Period cannot both be set"),
+        (("--cpus", "1", "--cpu-quota", "50000"), "Conflicting options: Nano CPUs and CPU Quota cannot both be set"),
+        (("--storage-opt", "foo=bar"), "Unknown option foo"),
+        (
+            ("--storage-opt", "size=1G"),
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+        ),
+    ],
+)
+def test_limits_that_the_daemon_refuses(lamina, words, said):  # C14
+    done = lamina("create", *words, "busybox", "true")
+    assert (done.returncode, done.stderr) == (1, f"{DAEMON}{said}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--memory-swappiness", "101"), "lamina: invalid value: 101. Valid memory swappiness range is 0-100"),
+        (("--storage-opt", "foo"), "lamina: invalid storage option"),
+        (("--device-read-bps", "/dev/x"), "bad format: /dev/x"),
+        (("--device-write-bps", "x:1mb"), "bad format for device path: x:1mb"),
+        (("--device-read-bps", "/dev/x:zz"), "Unit is optional and can be kb, mb, or gb"),
+        (("--device-write-iops", "/dev/x:-1"), "<device-path>:<number>. Number must be a positive integer"),
+        (("--device-cgroup-rule", "x"), "invalid device cgroup format 'x'"),
+    ],
+)
+def test_limits_that_the_client_refuses(lamina, words, said):  # C13
+    done = lamina("create", *words, "busybox", "true")
+    assert (done.returncode, done.stderr.splitlines()[0].endswith(said)) == (125, True), done.stderr
+
+
+def test_the_rarer_limits_reach_the_kernel_and_inspect(lamina):  # C13
+    disk = next((path for path in ("/dev/loop0", "/dev/vda", "/dev/sda") if Path(path).is_block_device()), "")
+    rates = ("--device-read-bps", f"{disk}:1mb", "--device-write-iops", f"{disk}:50") if disk else ()
+    lamina.out(
+        "run", "-d", "--name", "held", "--network", "none", "-m", "64m", "--memory-swappiness", "50",
+        "--oom-kill-disable", "--cpu-period", "50000", "--cpu-quota", "20000", "--device-cgroup-rule", "c 10:200 rwm",
+        *rates, "busybox", "sleep", "100",
+    )  # fmt: skip
+    shown = json.loads(lamina.out("inspect", "-f", "{{json .HostConfig}}", "held"))
+    assert (shown["CpuPeriod"], shown["CpuQuota"], shown["MemorySwappiness"]) == (50000, 20000, 50)
+    assert (shown["OomKillDisable"], shown["DeviceCgroupRules"]) == (True, ["c 10:200 rwm"])
+    if disk:
+        assert shown["BlkioDeviceReadBps"] == [{"Path": disk, "Rate": 1 << 20}]
+        assert shown["BlkioDeviceWriteIOps"] == [{"Path": disk, "Rate": 50}]
+    pid = lamina.out("inspect", "-f", "{{.State.Pid}}", "held")
+    paths: dict[str, str] = {}
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        paths |= {name: f"/sys/fs/cgroup/{name}{path}" for name in controllers.split(",") if name}
+    if "memory" not in paths or "cpu" not in paths:  # cgroup v2
+        path = Path(f"/proc/{pid}/cgroup").read_text().strip().rpartition(":")[2]
+        assert Path(f"/sys/fs/cgroup{path}/cpu.max").read_text().split() == ["20000", "50000"]
+        return
+    assert Path(paths["cpu"], "cpu.cfs_quota_us").read_text() == "20000\n"
+    assert Path(paths["cpu"], "cpu.cfs_period_us").read_text() == "50000\n"
+    assert Path(paths["memory"], "memory.swappiness").read_text() == "50\n"
+    assert Path(paths["memory"], "memory.oom_control").read_text().startswith("oom_kill_disable 1\n")
+    assert "c 10:200 rwm" in Path(paths["devices"], "devices.list").read_text()
+    if disk and "blkio" in paths:
+        assert Path(paths["blkio"], "blkio.throttle.read_bps_device").read_text().endswith(" 1048576\n")
+
+
+def test_a_rate_for_a_device_that_is_not_there(lamina):  # C13
+    done = lamina("run", "--rm", "--network", "none", "--device-read-bps", "/dev/nope:1mb", "busybox", "true")
+    assert done.returncode == 127
+    assert done.stderr.startswith(f"lamina: {DAEMON}stat /dev/nope: no such file or directory\n")
+    assert lamina.out("ps", "-aq") == ""
