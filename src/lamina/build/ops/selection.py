@@ -43,7 +43,7 @@ class Selected:
         name: the last component as the user named it, for a file that lands in a directory.
         prefix: directories to keep below the destination (`--parents`).
         is_directory: whether its contents, rather than itself, are copied.
-        exclude: hides entries by their path relative to this source.
+        exclude: hides entries by their path relative to this source, or with `prefix` before it where there is one.
     """
 
     path: str
@@ -59,7 +59,7 @@ class Selected:
             if self.exclude is not None and entry.relative:
                 if hidden and entry.relative.startswith(hidden):
                     continue
-                if self.exclude(entry.relative):
+                if self.exclude(f"{self.prefix}/{entry.relative}" if self.prefix else entry.relative):
                     hidden = entry.relative + "/"
                     continue
             yield entry
@@ -68,10 +68,13 @@ class Selected:
 def select(tree: SourceTree, copy: Copy) -> list[Selected]:
     """Resolve the sources of a copy.
 
+    The patterns of `--exclude` are relative to a source; with `--parents` to the root of the context, or to the pivot.
+
     Raises:
         MissingSource: a source without wildcards does not exist; wildcards may match nothing.
     """
     found: list[Selected] = []
+    exclude = _excluder(copy.exclude)
     for source in copy.sources:
         pivot = source.partition("/./")[0] if copy.parents and "/./" in source else ""
         pattern = source.replace("/./", "/", 1) if pivot else source
@@ -80,15 +83,20 @@ def select(tree: SourceTree, copy: Copy) -> list[Selected]:
         for path in paths:
             real = tree.resolve(path)
             facts = _facts(tree, real)
-            prefix = _prefix(path, clean_path(pivot), directory=stat.S_ISDIR(facts.st_mode)) if copy.parents else ""
+            directory = stat.S_ISDIR(facts.st_mode)
             name = posixpath.basename(path)
-            found.append(Selected(real, name, prefix, stat.S_ISDIR(facts.st_mode), _excluder(copy.exclude)))
+            kept = _kept(path, clean_path(pivot)) if copy.parents else ""
+            # What is excluded is not copied even if its path matches a source; a directory that was named is no match.
+            called = kept if copy.parents else name if wild or not directory else ""
+            if called and exclude is not None and exclude(called):
+                continue
+            found.append(Selected(real, name, kept if directory else posixpath.dirname(kept), directory, exclude))
     return found
 
 
-def _prefix(path: str, pivot: str, *, directory: bool) -> str:
-    kept = path.removeprefix(pivot).lstrip("/") if pivot else path
-    return kept if directory else posixpath.dirname(kept)
+def _kept(path: str, pivot: str) -> str:
+    """What `--parents` keeps of a path: all, or what stands behind the pivot."""
+    return path.removeprefix(pivot).lstrip("/") if pivot else path
 
 
 def _facts(tree: SourceTree, path: str) -> os.stat_result:
