@@ -10,6 +10,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
+from lamina.linux.syscalls import die_with_parent
+
 logger = logging.getLogger("lamina.registry")
 #: A worker that lives shorter than this, in seconds, is not replaced at once.
 _SETTLED: Final = 1.0
@@ -18,6 +20,7 @@ _SETTLED: Final = 1.0
 def supervise(work: Callable[[], None], count: int, at_end: Callable[[], None]) -> None:
     """Run `work` in `count` forked processes until SIGTERM or SIGINT; replace those that die before.
 
+    A worker whose parent is killed dies as well: nobody would watch it, and the next server could not have the port.
     Must be called while the process has one thread. Returns when all workers have drained and ended.
 
     Args:
@@ -58,7 +61,7 @@ def supervise(work: Callable[[], None], count: int, at_end: Callable[[], None]) 
 def _start(work: Callable[[], None], children: dict[int, float]) -> None:
     # A signal between fork and entry in the table must not be lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    child = os.fork()
+    parent, child = os.getpid(), os.fork()
     if child:
         children[child] = time.monotonic()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
@@ -68,7 +71,8 @@ def _start(work: Callable[[], None], children: dict[int, float]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
-        work()
+        if die_with_parent(parent):
+            work()
         code = 0
     except BaseException:
         logger.exception("worker failed")

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from lamina.testing.children import dying_with_us
+
 #: The one account of a guarded registry.
 USER: Final = "me"
 PASSWORD: Final = "secret"  # noqa: S105 - of a registry that lives for one test
@@ -60,7 +62,8 @@ def _start(folder: Path, address: str, *, guarded: bool) -> subprocess.Popen[byt
         config += f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
     (folder / "config.yml").write_text(config)
     with open(folder / "log", "wb") as log:
-        return subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+        command = dying_with_us(["docker-registry", "serve", str(folder / "config.yml")])
+        return subprocess.Popen(command, stdout=log, stderr=log)
 
 
 def _listens(process: subprocess.Popen[bytes], address: str) -> bool:

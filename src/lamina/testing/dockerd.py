@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lamina.testing.children import dying_with_us
+
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STARTING = 60.0  # seconds: first starts write databases
 #: What the daemon would share with the machine lies on file systems of its own, which end with its mount namespace.
@@ -104,7 +106,7 @@ def private_dockerd(folder: str) -> Iterator[Docker]:
     docker = Docker(clients()[0], f"unix://{socket}", folder)
     with open(f"{folder}/log", "wb") as log:
         process = subprocess.Popen(
-            [*alone, "sh", "-c", _PRIVATE, "sh", *daemon],
+            dying_with_us([*alone, "sh", "-c", _PRIVATE, "sh", *daemon]),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

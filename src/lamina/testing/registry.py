@@ -17,6 +17,7 @@ from lamina.registry.access import AccessPolicy
 from lamina.registry.config import RegistryConfig
 from lamina.registry.server import listen, serving
 from lamina.registry.service import Registry, open_registry
+from lamina.testing.children import dying_with_us
 
 
 @contextmanager
@@ -72,7 +73,7 @@ def running(registry: Registry, *, policy: AccessPolicy | None = None) -> Iterat
 def registry_process(root: str, *arguments: str, umask: int = -1) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Serve `root` in a process of its own; yields its address and the process, which is killed at the end."""
     command = [sys.executable, "-m", "lamina.registry", "--addr", "127.0.0.1:0", "--root", str(root), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, umask=umask) as process:
+    with subprocess.Popen(dying_with_us(command), stdout=subprocess.PIPE, text=True, umask=umask) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
