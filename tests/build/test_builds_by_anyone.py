@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lamina.testing.builds import fill
+from lamina.testing.builds import FileSpec, fill
 
 pytestmark = pytest.mark.root  # only root can become somebody else
 NOBODY = 65534
@@ -156,9 +156,12 @@ def test_a_source_that_may_not_be_read_is_named(user: User, home: Path, line: st
     said = [text for text in done.stderr.splitlines() if text.startswith("ERROR:")]
     assert said == [f"ERROR: failed to solve: error from sender: open {named}: permission denied"]
     assert "Traceback" not in done.stderr
-    # What the rules leave out need not be readable.
-    (context / ".dockerignore").write_text("d\n")
-    (context / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+
+
+def test_what_the_rules_leave_out_need_not_be_readable(user: User, home: Path) -> None:
+    files: dict[str, FileSpec] = {"d/f": "F", ".dockerignore": "d\n", "Dockerfile": "FROM scratch\nCOPY . /\n"}
+    context = fill(home / "c", files)
+    (context / "d").chmod(0)
     done = user("build", str(context))
     assert done.returncode == 0, done.stderr
 
