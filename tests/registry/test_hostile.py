@@ -91,14 +91,16 @@ def test_a_blob_past_the_limit_is_refused_and_dropped(tmp_path: Path) -> None:
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:
-    # threats 46, 53: bodies of any size, and a million tags, in a process whose memory is watched
+    # threats 46, 53: bodies of any size, and any number of tags, in a process whose memory is watched; either of these
+    # would take twice the bound if it were held as a whole
     with registry_process(str(tmp_path)) as (address, process):
         client = Client(address)
         digest = client.push_image("a", "v1")
         client.push_blob("a", os.urandom(3 * MIB))
         client.get("/v2/a/tags/list")
         with sqlite3.connect(tmp_path / "registry.db") as database:
-            numbers = "WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers LIMIT 1000000) "
+            database.execute("PRAGMA synchronous=OFF")
+            numbers = "WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers LIMIT 400000) "
             made = "INSERT INTO tags (repository_id, name, digest) SELECT 1, printf('t%07d', n), ? FROM numbers"
             database.execute(numbers + made, (digest,))
         database.close()
@@ -106,8 +108,8 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         assert len(client.get(f"/v2/a/tags/list?n={2**31}").json()["tags"]) == 10_000
         megabyte = os.urandom(MIB)
         location = client.begin("a")
-        assert client.request("PATCH", location, (megabyte for _ in range(200))).status == 202
-        assert resident(process.pid) - before < 50 * MIB
+        assert client.request("PATCH", location, (megabyte for _ in range(80))).status == 202
+        assert (grown := resident(process.pid) - before) < 40 * MIB, grown
 
 
 # -- time
