@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from lamina.cli.context import Context
 from lamina.cli.main import main
+from lamina.testing.dockerd import DockerMissing, reference_client
 
 
 class Run:
@@ -65,12 +65,10 @@ def lamina(tmp_path: Path) -> Callable[..., Run]:
 @pytest.fixture(scope="session")
 def docker() -> Callable[..., Run]:
     """The docker 28 client; it needs no daemon for help, usage errors and templates."""
-    program = shutil.which("docker")
-    if program is None:
-        pytest.skip("no docker client")
-    version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
-    if not version.startswith("Docker version 28."):
-        pytest.skip(f"the oracle is docker 28, this is {version.strip()}")
+    try:
+        program = reference_client()
+    except DockerMissing as why:
+        pytest.skip(str(why))
 
     def run(*arguments: str) -> Run:
         env = {"PATH": os.environ["PATH"], "HOME": "/root"}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 
 import pytest
 
 from lamina.testing.commandline import CommandLine
+from lamina.testing.dockerd import DockerMissing, reference_client
 from lamina.testing.images import tar_of
 
 DAEMON = "Error response from daemon: "
@@ -172,9 +172,10 @@ def test_prompts(lamina: CommandLine, answer: bytes, gone: bool):  # C07
     ],
 )  # fmt: skip
 def test_help_is_docker_s(lamina: CommandLine, name: str):  # S18
-    program = shutil.which("docker")
-    if program is None or " 28." not in subprocess.run([program, "-v"], capture_output=True, text=True).stdout:
-        pytest.skip("no docker 28 client")
+    try:
+        program = reference_client()
+    except DockerMissing as why:
+        pytest.skip(str(why))
     done = subprocess.run(
         [program, *name.split(), "--help"], capture_output=True, text=True, env={"DOCKER_HOST": "unix:///nowhere"}
     )

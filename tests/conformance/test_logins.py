@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from lamina.testing.docker_registry import PASSWORD, USER
-from lamina.testing.dockerd import SYSTEM_PATH, Docker
+from lamina.testing.dockerd import SYSTEM_PATH, Docker, DockerMissing, reference_client
 
 pytestmark = [pytest.mark.peer, pytest.mark.root]
 
@@ -101,11 +101,12 @@ class Clients(NamedTuple):
     folder: Path
     registry: str
     daemon: str
+    docker: str
 
     def run(self, client: str, command: tuple[str, ...], stdin: bytes) -> tuple[int, str, str]:
         """Status, output and errors, with the home folder's name taken out."""
         home = self.folder / client
-        argv = ["docker", "-H", self.daemon] if client == "docker" else [sys.executable, "-c", LAMINA]
+        argv = [self.docker, "-H", self.daemon] if client == "docker" else [sys.executable, "-c", LAMINA]
         argv += [] if client == "docker" else ["--root", str(self.folder / "store")]
         environment = {"PATH": f"{self.folder}/bin:/usr/local/bin:{SYSTEM_PATH}", "HOME": str(home)}
         done = subprocess.run(
@@ -122,12 +123,16 @@ class Clients(NamedTuple):
 
 @pytest.fixture
 def clients(tmp_path: Path, guarded: str, dockerd: Docker) -> Clients:
+    try:
+        docker = reference_client()
+    except DockerMissing as why:
+        pytest.skip(str(why))
     (tmp_path / "bin").mkdir()
     for name, text in HELPERS.items():
         program = tmp_path / "bin" / f"docker-credential-{name}"
         program.write_text(text)
         program.chmod(0o755)
-    return Clients(tmp_path, guarded, dockerd.host)
+    return Clients(tmp_path, guarded, dockerd.host, docker)
 
 
 @pytest.mark.parametrize("case", STORIES, ids=lambda case: case.id)

@@ -128,7 +128,7 @@ def test_privileged_gets_what_the_host_has(execute):
 
 def test_no_descriptor_and_no_variable_of_the_host_gets_in(execute, monkeypatch):  # threats 34, 38
     monkeypatch.setenv("LAMINA_CANARY", "leaked")
-    leak = os.open("/etc/hostname", os.O_RDONLY)
+    leak = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(leak, True)
     try:
         _, output = execute("sh", "-c", "ls /proc/1/fd; env")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from lamina.errors import Invalid
+from lamina.errors import Invalid, NotFound
 from lamina.runtime import oci
+
+_PS: Final = "/bin/ps"
 
 
 def processes(first: int, arguments: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
@@ -13,9 +16,12 @@ def processes(first: int, arguments: Sequence[str] = ()) -> tuple[list[str], lis
 
     Raises:
         Invalid: ps refuses its arguments, or leaves the PID column out.
+        NotFound: there is no ps on this machine.
     """
     try:
-        text = oci.call(["/bin/ps", *(arguments or ("-ef",))]).decode("utf-8", "replace")
+        text = oci.call([_PS, *(arguments or ("-ef",))]).decode("utf-8", "replace")
+    except oci.NoSuchRuntime:
+        raise NotFound(f"{_PS}: no such file", hint="install procps") from None
     except oci.RuntimeCallFailed as error:
         raise Invalid(f"ps: {error.said}") from None
     lines = text.splitlines()

@@ -20,7 +20,9 @@ class LayerLimit(LimitExceeded):
     """
 
     def __init__(self, what: str, limit: int, message: str, entry: str = "") -> None:
-        super().__init__(message, hint=f"raise the layer limit {what} (now {limit}) if you trust this image")
+        super().__init__(
+            message, hint=f"no real layer is known to need more; the bound is `{what}` of lamina.layer.limits"
+        )
         self.what = what
         self.limit = limit
         self.entry = entry

@@ -67,6 +67,24 @@ def clients() -> list[str]:
     return sorted(unique.values(), key=lambda path: _release(path) != wanted)
 
 
+#: The release whose words and templates lamina speaks.
+REFERENCE = "28."
+
+
+def reference_client() -> str:
+    """The path of a docker client of the release that lamina speaks like.
+
+    Raises:
+        DockerMissing: there is none; Debian's own may be an older one, which words things otherwise.
+    """
+    found = clients()
+    for path in found:
+        if _release(path).startswith(REFERENCE):
+            return path
+    have = " and ".join(_release(path) for path in found)
+    raise DockerMissing(f"the oracle is a docker {REFERENCE}x client, here is {have or 'none'}")
+
+
 def why_no_docker() -> str:
     """Why a private dockerd cannot run here, or "" when it can."""
     if os.geteuid() != 0:
