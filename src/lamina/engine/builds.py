@@ -72,7 +72,7 @@ class BuildOptions:
     push: bool = False
 
 
-class PushFailed(LaminaError):
+class PushFailed(Unavailable):
     """The image was built and named, and a registry did not take it."""
 
     def __init__(self, reference: Reference, cause: LaminaError) -> None:

@@ -83,7 +83,7 @@ def test_an_empty_bound_directory_is_seeded_from_the_image(lamina, tmp_path: Pat
 def test_what_cannot_be_mounted_is_named_and_leaves_nothing(lamina, tmp_path: Path):
     lamina.out("volume", "create", *bind(tmp_path / "missing"), "host")
     done = lamina("run", "--rm", "-v", "host:/m", "busybox", "true")
-    assert done.returncode == 125
+    assert done.returncode == 127  # docker's client reads it off the last words
     assert f"failed to mount local volume: mount {tmp_path}/missing:" in done.stderr
     assert done.stderr.splitlines()[0].endswith(": no such file or directory")
     assert lamina.out("ps", "-aq") == ""
