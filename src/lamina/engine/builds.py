@@ -15,7 +15,7 @@ from lamina.build.dockerfile.plan import BaseImage, RunDefaults
 from lamina.build.exporters.image import ImageExport
 from lamina.build.progress import BuildSink, VertexDone, VertexProgress, VertexStarted
 from lamina.engine.contexts import prepared
-from lamina.errors import Cancelled, Invalid, LaminaError
+from lamina.errors import Cancelled, Invalid, LaminaError, Unavailable
 from lamina.progress import Progress, ProgressSink
 from lamina.spec.platform import Platform, of_machine
 from lamina.spec.reference import Reference
