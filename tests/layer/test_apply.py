@@ -268,6 +268,11 @@ def test_an_unprivileged_user_can_unpack(whiteouts: WhiteoutMode, tmp_path: Path
     assert mode_of(root / "d") == 0o555
 
 
+def test_a_root_that_cannot_be_opened_is_a_typed_error(tmp_path: Path) -> None:  # F7
+    with pytest.raises(ApplyFailed, match="cannot unpack layer: No such file or directory"):
+        apply_layer(io.BytesIO(archive(file(b"f", b"x"))), str(tmp_path / "missing"), whiteouts=WhiteoutMode.REMOVE)
+
+
 @pytest.mark.root
 @needs_root
 def test_a_full_disk_is_a_typed_error(tmp_path: Path) -> None:  # F6, F7

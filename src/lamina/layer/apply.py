@@ -13,6 +13,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lamina.layer import whiteout
 from lamina.layer.applied import (
@@ -85,25 +87,38 @@ def apply_layer(
         ApplyFailed, ApplyDenied: the system refused. The root then holds a part of the layer.
     """
     is_root = os.geteuid() == 0
-    if isinstance(root, str) and owners is None and ownership is None:
-        owners = recorded(root)
-    fd = os.open(root, READ) if isinstance(root, str) else os.open(".", READ, dir_fd=root)
-    applier = _Applier(
-        stream,
-        fd,
-        whiteouts is WhiteoutMode.OVERLAY,
-        limits,
-        (ownership or (Ownership.KEEP if is_root else Ownership.IGNORE)) is Ownership.KEEP,
-        (devices or (Devices.CREATE if is_root else Devices.SKIP)) is Devices.CREATE,
-        lower,
-        userxattr,
-        owners,
-    )
+    with _refused():
+        if isinstance(root, str) and owners is None and ownership is None:
+            owners = recorded(root)
+        fd = os.open(root, READ) if isinstance(root, str) else os.open(".", READ, dir_fd=root)
     try:
-        return applier.run()
+        with _refused():
+            applier = _Applier(
+                stream,
+                fd,
+                whiteouts is WhiteoutMode.OVERLAY,
+                limits,
+                (ownership or (Ownership.KEEP if is_root else Ownership.IGNORE)) is Ownership.KEEP,
+                (devices or (Devices.CREATE if is_root else Devices.SKIP)) is Devices.CREATE,
+                lower,
+                userxattr,
+                owners,
+            )
+        try:
+            return applier.run()
+        finally:
+            applier.close()
     finally:
-        applier.close()
         os.close(fd)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Gives what the system refuses before the first entry its kind."""
+    try:
+        yield
+    except OSError as error:
+        raise ApplyFailed("", error) from error
 
 
 class _Applier:
