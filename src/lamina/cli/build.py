@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lamina.cli.build_output import LaterFlags, destination, refuse_later
+from lamina.cli.build_output import LaterFlags, pushes, refuse_later
 from lamina.cli.command import command, exactly
 from lamina.cli.failures import CliError
 from lamina.cli.flags import flag
@@ -132,7 +132,7 @@ def _options(ctx: Context, flags: BuildFlags) -> BuildOptions:
                 status=125,
             ) from None
         tags.append(reference.tagged())
-    push = destination(flags.output, push=flags.push).push
+    push = pushes(flags.output, push=flags.push)
     if push and not tags:
         raise CliError("ERROR: tag is needed when pushing to registry", hint="name the image with -t")
     wanted = flags.platform or ctx.env.get("DOCKER_DEFAULT_PLATFORM", "")

@@ -58,19 +58,8 @@ class LaterFlags(Options):
     ssh: tuple[str, ...] = flag("ssh", kind=LIST, hidden=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """What is done with the image besides storing it.
-
-    Attributes:
-        push: send every tag to its registry.
-    """
-
-    push: bool = False
-
-
-def destination(outputs: tuple[str, ...], *, push: bool) -> Destination:
-    """What `--push` and `--output` ask for; an image is always loaded, as `--load` wants it.
+def pushes(outputs: tuple[str, ...], *, push: bool) -> bool:
+    """Whether `--push` or `--output` wants every tag in its registry; an image is always loaded, as `--load` wants it.
 
     Raises:
         CliError: an exporter that is not there yet.
@@ -81,7 +70,7 @@ def destination(outputs: tuple[str, ...], *, push: bool) -> Destination:
         if fields or kind not in {"docker", "image", "registry"} or (pushed != "false" and kind == "docker"):
             raise refusal("output")
         push = push or kind == "registry" or pushed == "true"
-    return Destination(push)
+    return push
 
 
 def refuse_later(flags: LaterFlags) -> None:

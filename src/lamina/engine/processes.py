@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from lamina.errors import Invalid, NotFound
 from lamina.runtime import oci
-
-_PS: Final = "/bin/ps"
 
 
 def processes(first: int, arguments: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
@@ -18,10 +15,11 @@ def processes(first: int, arguments: Sequence[str] = ()) -> tuple[list[str], lis
         Invalid: ps refuses its arguments, or leaves the PID column out.
         NotFound: there is no ps on this machine.
     """
+    program = oci.find_program("ps")
+    if program is None:
+        raise NotFound("ps: executable file not found", hint="install procps")
     try:
-        text = oci.call([_PS, *(arguments or ("-ef",))]).decode("utf-8", "replace")
-    except oci.NoSuchRuntime:
-        raise NotFound(f"{_PS}: no such file", hint="install procps") from None
+        text = oci.call([program, *(arguments or ("-ef",))]).decode("utf-8", "replace")
     except oci.RuntimeCallFailed as error:
         raise Invalid(f"ps: {error.said}") from None
     lines = text.splitlines()

@@ -178,12 +178,15 @@ class Needs:
 
 
 def _quoted(word: str) -> str:
-    """A word for a shell."""
+    """A word for a shell; shlex is not loaded for it at each start."""
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def find_program(name: str) -> str | None:
-    """The path of a program of this machine, by name or absolute path; the user's PATH does not count."""
+    """The path of a program of this machine, by name or absolute path; the user's PATH does not count.
+
+    Like `shutil.which`, without what shutil loads.
+    """
     for directory in SEARCH_PATH.split(":"):
         path = os.path.join(directory, name)
         if os.access(path, os.X_OK) and os.path.isfile(path):

@@ -10,13 +10,13 @@ holds it is noted in files beside it, so that processes that know nothing of eac
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from lamina.errors import Conflict, Invalid, Unavailable
+from lamina.store import locks
 
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {"type": ("device",), "device": ("type",), "o": ("device", "type")}
 _HOLDERS: Final = "_holders"
@@ -67,7 +67,7 @@ def acquire(directory: str, options: Mapping[str, str], holder: str) -> None:
     Raises:
         VolumeNotMounted: the kernel refuses.
     """
-    with _locked(directory):
+    with locks.directory(directory):
         holders = os.path.join(directory, _HOLDERS)
         os.makedirs(holders, mode=0o700, exist_ok=True)
         if not is_mounted(directory):
@@ -86,7 +86,7 @@ def release(directory: str, holder: str) -> None:
     holders = os.path.join(directory, _HOLDERS)
     if not os.path.isdir(holders):
         return
-    with _locked(directory):
+    with locks.directory(directory):
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(holders, holder))
         if not os.listdir(holders):
@@ -143,13 +143,3 @@ def _unmount(directory: str) -> None:
 
     for point in reversed(mounts.mount_points(directory)):
         mounts.Unmount(point, detach=True).execute()
-
-
-@contextmanager
-def _locked(directory: str) -> Iterator[None]:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

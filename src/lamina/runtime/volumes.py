@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from lamina.errors import Conflict, Invalid, NotFound, Unsupported
 from lamina.runtime import rootfs, volume_driver
 from lamina.runtime.mount_spec import valid_volume_name, why_not_a_name
+from lamina.store import locks
 from lamina.store.db import Database
 from lamina.store.files import Files, raise_typed
 from lamina.store.leases import VOLUME, Leases, settle
@@ -213,7 +213,7 @@ class Volumes:
         ready = os.path.join(self._directory, name, _SEED)
         if os.listdir(data) and not os.path.isdir(ready):
             return False
-        with rootfs.opened(root) as root_fd, _locked(os.path.dirname(data)):
+        with rootfs.opened(root) as root_fd, locks.directory(os.path.dirname(data)):
             try:
                 if self.get(name).options and volume_driver.is_mounted(os.path.dirname(data)):
                     # Nothing can be moved in from beside it.
@@ -233,16 +233,6 @@ class Volumes:
     def _volume(self, name: str, created_at: str, doc: str) -> Volume:
         facts = json.loads(doc)
         return Volume(name, self._data(name), created_at, facts["labels"], facts["anonymous"], facts["options"])
-
-
-@contextmanager
-def _locked(directory: str) -> Iterator[None]:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _copy_into(root_fd: int, target: str, data: str, files: Files | None) -> bool:

@@ -8,14 +8,12 @@ change or `fsck --repair`. The rows are their owners': nothing here looks into t
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+from lamina.store import locks
 from lamina.store.db import Database
 from lamina.store.files import Files, raise_typed
 from lamina.store.paths import StorePaths
@@ -67,8 +65,8 @@ def keep(db: Database, container_id: str, *, durable: bool = True) -> None:
     path = record_file(os.path.dirname(db.path), container_id)
     directory = os.path.dirname(path)
     try:
-        with _locked(directory) as there:
-            text = _text(db, container_id) if there else None
+        with locks.directory(directory):
+            text = _text(db, container_id)
             if text is None:
                 return
             fresh = not os.path.lexists(path)
@@ -85,7 +83,7 @@ def keep(db: Database, container_id: str, *, durable: bool = True) -> None:
                 files.sync_dir(directory)
                 files.sync_dir(os.path.dirname(directory))
     except FileNotFoundError:
-        return  # removed meanwhile
+        return  # it has none, or was removed meanwhile
     except OSError as error:
         raise_typed(path, error)
 
@@ -214,19 +212,3 @@ def _names(directory: str) -> list[str]:
         return sorted(os.listdir(directory))
     except FileNotFoundError:
         return []
-
-
-@contextmanager
-def _locked(directory: str) -> Iterator[bool]:
-    """Holds the lock of a directory for the block; False when there is no such directory."""
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield True
-    finally:
-        with suppress(OSError):
-            os.close(fd)

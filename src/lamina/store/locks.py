@@ -21,6 +21,21 @@ _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.05
 
 
+@contextmanager
+def directory(path: str) -> Iterator[None]:
+    """Holds the lock of a directory itself for the block, waiting for it; it leaves no file.
+
+    Raises:
+        FileNotFoundError: there is no such directory.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 class KeyLocks:
     """Exclusive locks by kind and key, in one directory."""
 

@@ -81,6 +81,14 @@ class Program:
             raise AssertionError(f"{arguments} ended with {done.returncode}: {done.stderr}")
         return done.stdout.removesuffix("\n")
 
+    def remove_all(self) -> None:
+        """Removes every container with its volumes, and the bridges."""
+        with self.engine() as engine:
+            supervisor = engine.containers.supervisor
+            for record in supervisor.all():
+                supervisor.remove(record.id, force=True, volumes=True)
+            supervisor.networks.remove_bridges()
+
     def engine(self) -> Engine:
         """The engine over the same store; the caller closes it."""
         return Engine(Settings.at(str(self.root)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from lamina.testing.children import dying_with_us
+from lamina.testing.machine import free_port
 
 #: The one account of a guarded registry.
 USER: Final = "me"
@@ -38,7 +39,7 @@ def docker_registry(folder: Path, *, guarded: bool = False) -> Iterator[str]:
     if shutil.which("docker-registry") is None:
         raise RegistryMissing("docker-registry is not installed")
     for attempt in range(1, _ATTEMPTS + 1):
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         process = _start(folder, address, guarded=guarded)
         try:
             if _listens(process, address):
@@ -74,9 +75,3 @@ def _listens(process: subprocess.Popen[bytes], address: str) -> bool:
             if caller.connect_ex((host, int(port))) == 0:
                 return True
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

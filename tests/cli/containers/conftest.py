@@ -16,11 +16,7 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     with program.engine() as engine:
         put_image(engine)
     yield program
-    with program.engine() as engine:
-        supervisor = engine.containers.supervisor
-        for record in supervisor.all():
-            supervisor.remove(record.id, force=True, volumes=True)
-        supervisor.networks.remove_bridges()
+    program.remove_all()
     assert mounts.mount_points(str(program.root)) == []
 
 

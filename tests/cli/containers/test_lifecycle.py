@@ -8,6 +8,7 @@ import re
 import select
 import shutil
 import signal
+import subprocess
 
 import pytest
 
@@ -204,6 +205,14 @@ def test_pause_rename_top_update(lamina, waiting):  # C25, C32
     columns = re.split(r" {2,}", lamina.out("stats", "--no-stream", "other").splitlines()[1].strip())
     assert columns[1] == "other"
     assert columns[3].endswith("/ 48MiB")
+
+
+def test_top_on_a_machine_without_ps(lamina, waiting):  # C25
+    hide = 'for one in $(which -a ps); do mount --bind /dev/null "$one"; done; exec "$@"'
+    argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", hide, "sh", *lamina.argv, "top", "waiting"]
+    done = subprocess.run(argv, env=lamina.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "Error response from daemon: ps: executable file not found\nHint: install procps\n"
 
 
 def test_rm_refuses_what_runs_unless_forced(lamina, waiting):  # C28

@@ -24,11 +24,7 @@ def lamina(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]:
     with program.engine() as engine:
         put_image(engine)
     yield program
-    with program.engine() as engine:
-        supervisor = engine.containers.supervisor
-        for record in supervisor.all():
-            supervisor.remove(record.id, force=True, volumes=True)
-        supervisor.networks.remove_bridges()
+    program.remove_all()
 
 
 def lose_index(lamina: Program) -> None:
